@@ -1,0 +1,1 @@
+"""One small file per experiment, each with a get_config()."""

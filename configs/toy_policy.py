@@ -1,0 +1,68 @@
+"""The embedded policy: a small decoder that learns to call the tools of the embedded corpus.
+
+Command: python -m toolprm_jax.toolworld.tokenizer --out runs/tokenizer
+         toolprm-train --config configs/toy_policy.py --workdir runs/policy
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    return ConfigDict(
+        {
+            "objective": "lm",
+            "template": "compact",
+            "tokenizer": "runs/tokenizer",  # "": the one in init
+            "init": "",  # "": fresh parameters
+            "granularity": "toolprm",
+            "target": "label",
+            "seed": 0,
+            "steps": 6000,
+            "accumulation": 1,
+            "log_every": 20,
+            "eval_every": 500,
+            "checkpoint_every": 250,
+            "keep": 2,
+            "mesh": {"data": -1, "fsdp": 1, "tensor": 1},
+            "model": {
+                "vocab_size": 2048,
+                "hidden_size": 128,
+                "intermediate_size": 384,
+                "num_layers": 4,
+                "num_heads": 4,
+                "num_kv_heads": 2,
+                "head_dim": 32,
+                "rope_theta": 10_000.0,
+                "qkv_bias": True,
+                "tie_embeddings": False,
+                "dtype": "float32",
+                "remat": False,
+            },
+            "optimizer": {
+                "learning_rate": 3e-3,
+                "warmup_steps": 200,
+                "end_fraction": 0.1,
+                "weight_decay": 0.01,
+                "clip_norm": 1.0,
+                "b1": 0.9,
+                "b2": 0.95,
+            },
+            "data": {
+                "records": "",  # "": the embedded corpus
+                "heldout_records": "",
+                "steps": "",
+                "heldout_steps": "",
+                "format": "",  # "": recognised
+                "seed": 0,
+                "groups": 1_000_000,
+                "group_size": 4,
+                "row_length": 512,
+                "rows_per_batch": 16,
+                "epochs": 0,  # 0: as many as the steps need
+                "copy_warmup_rows": 4800,
+                "eval_items": 100,
+            },
+        }
+    )

@@ -1,0 +1,54 @@
+"""The embedded process reward model: the embedded policy, trained to judge its own rollouts.
+
+Command: toolprm-train --config configs/toy_prm.py --workdir runs/prm \
+        --config.data.records=RECORDS --config.data.steps=STEPS \
+        --config.data.heldout_records=RECORDS --config.data.heldout_steps=STEPS
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    return ConfigDict(
+        {
+            "objective": "prm",
+            "template": "compact",
+            "tokenizer": "",  # "": the one in init
+            "init": "toolprm_jax/toolworld/policy",  # "": fresh parameters
+            "granularity": "toolprm",  # or "cprm", "orm"
+            "target": "label",  # or "prefix"
+            "seed": 0,
+            "steps": 1500,
+            "accumulation": 1,
+            "log_every": 20,
+            "eval_every": 250,
+            "checkpoint_every": 250,
+            "keep": 2,
+            "mesh": {"data": -1, "fsdp": 1, "tensor": 1},
+            # The shape comes with init; only these two are read.
+            "model": {"dtype": "float32", "remat": False},
+            "optimizer": {
+                "learning_rate": 1e-3,
+                "warmup_steps": 50,
+                "end_fraction": 0.1,
+                "weight_decay": 0.01,
+                "clip_norm": 1.0,
+                "b1": 0.9,
+                "b2": 0.95,
+            },
+            "data": {
+                "records": "",
+                "steps": "",
+                "heldout_records": "",
+                "heldout_steps": "",
+                "format": "",  # "": recognised
+                "row_length": 768,
+                "rows_per_batch": 16,
+                "epochs": 0,  # 0: as many as the steps need
+                "copy_warmup_rows": 0,
+                "eval_items": 500,
+            },
+        }
+    )

@@ -1,0 +1,1 @@
+"""The jitted search, the methods it is compared with, evaluation and reports."""

@@ -1,0 +1,64 @@
+"""What the console commands share: an argument parser and one-line errors."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from .records import DataError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are `DataError`s, so that they print as one line."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the message as a `DataError`."""
+        raise DataError(f"{message} (see {self.prog} --help)")
+
+
+def run_command(
+    parser: Parser,
+    body: Callable[[argparse.Namespace], int],
+    argv: Sequence[str] | None,
+) -> int:
+    """Parses the arguments and runs a command.
+
+    Args:
+      parser: knows the arguments and the command's name.
+      body: the command; returns its exit status.
+      argv: the arguments; those of the process if None.
+
+    Returns:
+      The exit status: 2, after one line on standard error, for input that can't be used.
+    """
+    try:
+        return body(parser.parse_args(argv))
+    except DataError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    print(f"{parser.prog}: error: {' '.join(reason.split())}", file=sys.stderr)
+    return 2
+
+
+def distinct_files(**paths: str | None) -> None:
+    """Checks that no file is named twice.
+
+    Args:
+      **paths: path by flag name; None where the flag wasn't given.
+
+    Raises:
+      DataError: names the two flags.
+    """
+    seen: dict[str, str] = {}
+    for flag, path in paths.items():
+        if path is None:
+            continue
+        if path in seen:
+            raise DataError(f"--{flag}: expected another file than --{seen[path]}, found {path}")
+        seen[path] = flag

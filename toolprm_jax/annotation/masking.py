@@ -1,0 +1,322 @@
+"""Function masking: random names for tools and parameters, so that only descriptions help."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .defaults import change_defaults, restore_default
+from .records import Call, GoldCall, Record, Tool
+from .schemas import property_names, rename_tool, rename_value
+
+Style = Literal["random", "pseudoword"]
+
+_CONSONANTS = "bdfgklmnprstvz"
+_VOWELS = "aeiou"
+_TRIES_PER_LENGTH = 50
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A masked record and the map that takes it back.
+
+    `map` is plain JSON: `tools` {new: old}, `parameters` {new tool: {new: old}} (nested property
+    names too), `order` (original index of each tool, in the masked order), `defaults` (in new
+    names; `changed`: tool, parameter, old, new; `left`: tool, parameter, reason) and `messages`
+    {index: original text} of the messages that changed.
+    """
+
+    record: Record
+    map: dict[str, Any]
+
+
+def mask_record(
+    record: Record, seed: int, *, style: Style = "random", key: str | None = None
+) -> Masked:
+    """Replaces every tool and parameter name of a record and shuffles its tools.
+
+    Args:
+      record: the record; its tools, answers and any calls in its messages are renamed alike.
+      seed: chooses the names, together with the key.
+      style: "random" draws 5-15 (tools) or 4-10 (parameters) letters, digits, `_` and, in tools,
+        `.`; "pseudoword" draws 2-3 or 2 syllables, which take fewer tokens.
+      key: what makes records differ under one seed; the record's id unless given.
+
+    Returns:
+      The masked record and its map. The same (seed, key) gives the same result, in any order.
+
+    Source: arXiv:2510.14703, data collection; "pseudoword" and the rules for defaults: our choice.
+    """
+    rng = random.Random(f"{seed}:{record.id if key is None else key}:{style}")
+    changed = change_defaults(record, rng)
+    source = changed.record
+    draw = _Names(rng, style, set(_strings(source)))
+
+    tool_names: dict[str, str] = {}
+    names: dict[str, dict[str, str]] = {}
+    for tool, properties in _all_names(source):
+        if tool not in tool_names:
+            tool_names[tool] = draw(is_tool=True)
+        known = names.setdefault(tool, {})
+        for old in properties:
+            if old not in known:
+                known[old] = draw(is_tool=False)
+
+    order = list(range(len(source.tools)))
+    rng.shuffle(order)
+    renamer = _Renamer(source.tools, tool_names, names)
+    messages = tuple(renamer.message(message) for message in source.messages)
+    answers = source.answers
+    masked = source.with_(
+        messages=messages,
+        tools=tuple(
+            rename_tool(tool, tool_names[tool.name], names[tool.name])
+            for tool in (source.tools[index] for index in order)
+        ),
+        answers=None if answers is None else tuple(renamer.gold(gold) for gold in answers),
+    )
+
+    def in_new_names(entry: Mapping[str, str]) -> dict[str, str]:
+        tool, parameter = entry["tool"], entry["parameter"]
+        return {**entry, "tool": tool_names[tool], "parameter": names[tool][parameter]}
+
+    back = {
+        "tools": {new: old for old, new in tool_names.items()},
+        "parameters": {
+            tool_names[tool]: {new: old for old, new in known.items()}
+            for tool, known in names.items()
+        },
+        "order": order,
+        "defaults": {
+            "changed": [in_new_names(entry) for entry in changed.changed],
+            "left": [in_new_names(entry) for entry in changed.left],
+        },
+        "messages": {
+            str(i): old["content"]
+            for i, (old, new) in enumerate(zip(record.messages, messages, strict=True))
+            if old["content"] != new["content"]
+        },
+    }
+    return Masked(masked, back)
+
+
+def unmask_calls(back: Mapping[str, Any], calls: Sequence[Call]) -> tuple[Call, ...]:
+    """Takes calls in masked names back to the original names and defaults.
+
+    Args:
+      back: the map of `mask_record`.
+      calls: calls as a policy made them for the masked record.
+
+    Returns:
+      The calls in original names; names that the map doesn't know stay.
+    """
+    return tuple(
+        Call(
+            back["tools"].get(call.name, call.name),
+            {
+                _old(back, call.name, name): _unmask_value(back, call.name, name, value)
+                for name, value in call.arguments.items()
+            },
+        )
+        for call in calls
+    )
+
+
+def unmask_record(back: Mapping[str, Any], record: Record) -> Record:
+    """Takes a masked record back: `unmask_record(m.map, m.record)` is the original record.
+
+    Args:
+      back: the map of `mask_record`.
+      record: the masked record.
+
+    Returns:
+      The record with original names, defaults, messages and tool order.
+    """
+    tools: list[Tool] = [record.tools[0]] * len(record.tools)
+    defaults = {
+        (change["tool"], change["parameter"]): change for change in back["defaults"]["changed"]
+    }
+    for index, tool in zip(back["order"], record.tools, strict=True):
+        properties = {
+            name: {**schema, "default": restore_default(change, schema["default"])}
+            if (change := defaults.get((tool.name, name))) and "default" in schema
+            else schema
+            for name, schema in tool.properties.items()
+        }
+        parameters = {**tool.parameters, "properties": properties}
+        tool = Tool(
+            tool.name,
+            tool.description,
+            parameters if tool.is_json_schema else properties,
+            tool.extra,
+        )
+        tools[index] = rename_tool(tool, back["tools"][tool.name], back["parameters"][tool.name])
+    answers = record.answers
+    if answers is not None:
+        answers = tuple(
+            GoldCall(
+                back["tools"][gold.name],
+                {
+                    _old(back, gold.name, name): tuple(
+                        _unmask_value(back, gold.name, name, value) for value in values
+                    )
+                    for name, values in gold.arguments.items()
+                },
+                frozenset(_old(back, gold.name, name) for name in gold.optional),
+            )
+            for gold in answers
+        )
+    messages = tuple(
+        {**message, "content": back["messages"].get(str(i), message["content"])}
+        for i, message in enumerate(record.messages)
+    )
+    return record.with_(messages=messages, tools=tuple(tools), answers=answers)
+
+
+def _old(back: Mapping[str, Any], tool: str, name: str) -> str:
+    return back["parameters"].get(tool, {}).get(name, name)
+
+
+def _unmask_value(back: Mapping[str, Any], tool: str, parameter: str, value: Any) -> Any:
+    for change in back["defaults"]["changed"]:
+        if change["tool"] == tool and change["parameter"] == parameter:
+            value = restore_default(change, value)
+    return _rename_keys(value, back["parameters"].get(tool, {}))
+
+
+def _rename_keys(value: Any, names: Mapping[str, str]) -> Any:
+    # No schema is needed on the way back: a new name equals no other key of the record.
+    if isinstance(value, Mapping):
+        return {names.get(key, key): _rename_keys(child, names) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rename_keys(child, names) for child in value]
+    return value
+
+
+class _Names:
+    """Draws names that were never drawn before and that occur nowhere in the record."""
+
+    def __init__(self, rng: random.Random, style: Style, taken: set[str]) -> None:
+        self._rng, self._style, self._taken = rng, style, taken
+
+    def __call__(self, *, is_tool: bool) -> str:
+        draw = self._pseudoword if self._style == "pseudoword" else self._random
+        tries = 0
+        while (name := draw(is_tool, tries // _TRIES_PER_LENGTH)) in self._taken:
+            tries += 1
+        self._taken.add(name)
+        return name
+
+    def _random(self, is_tool: bool, longer: int) -> str:
+        del longer  # even four characters leave millions of names
+        length = self._rng.randint(5, 15) if is_tool else self._rng.randint(4, 10)
+        alphabet = string.ascii_letters + string.digits + ("_." if is_tool else "_")
+        first = self._rng.choice(string.ascii_letters)
+        return first + "".join(self._rng.choices(alphabet, k=length - 1))
+
+    def _pseudoword(self, is_tool: bool, longer: int) -> str:
+        syllables = (self._rng.randint(2, 3) if is_tool else 2) + longer
+        return "".join(
+            self._rng.choice(_CONSONANTS) + self._rng.choice(_VOWELS) for _ in range(syllables)
+        )
+
+
+class _Renamer:
+    """Renames gold calls, and calls inside messages, with the tools' schemas at hand."""
+
+    def __init__(
+        self,
+        tools: Sequence[Tool],
+        tool_names: Mapping[str, str],
+        names: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        self._tools, self._tool_names, self._names = tools, tool_names, names
+
+    def gold(self, gold: GoldCall) -> GoldCall:
+        names = self._names[gold.name]
+        return GoldCall(
+            self._tool_names[gold.name],
+            {
+                names[name]: tuple(self._value(gold.name, name, value) for value in values)
+                for name, values in gold.arguments.items()
+            },
+            frozenset(names[name] for name in gold.optional),
+        )
+
+    def _value(self, tool_name: str, parameter: str, value: Any) -> Any:
+        for tool in self._tools:
+            if tool.name == tool_name and parameter in tool.properties:
+                schemas = (tool.properties[parameter],)
+                return rename_value(value, schemas, self._names[tool_name], tool.parameters)
+        return value
+
+    def message(self, message: Mapping[str, str]) -> Mapping[str, str]:
+        content = message["content"]
+        if message["role"] == "user":
+            return message
+        pieces = re.split(r"(?<=<tool_call>)(.*?)(?=</tool_call>)", content, flags=re.DOTALL)
+        renamed = "".join(self._json_text(piece) for piece in pieces)
+        return message if renamed == content else {**message, "content": renamed}
+
+    def _json_text(self, text: str) -> str:
+        try:
+            parsed = json.loads(text)
+        except ValueError:
+            return text
+        calls = parsed if isinstance(parsed, list) else [parsed]
+        if not calls or not all(
+            isinstance(call, dict) and call.get("name") in self._tool_names for call in calls
+        ):
+            return text
+        renamed = [self._json_call(call) for call in calls]
+        return json.dumps(renamed if isinstance(parsed, list) else renamed[0], ensure_ascii=False)
+
+    def _json_call(self, call: dict[str, Any]) -> dict[str, Any]:
+        name, renamed = call["name"], dict(call)
+        renamed["name"] = self._tool_names[name]
+        if isinstance(call.get("arguments"), dict):
+            names = self._names[name]
+            renamed["arguments"] = {
+                names.get(key, key): self._value(name, key, value)
+                for key, value in call["arguments"].items()
+            }
+        return renamed
+
+
+def _all_names(record: Record) -> Iterator[tuple[str, Iterator[str]]]:
+    for tool in record.tools:
+        yield tool.name, property_names(tool)
+    # A gold may state a tool or a parameter that the tools don't list: masked as well.
+    for gold in record.answers or ():
+        yield gold.name, iter((*gold.arguments, *sorted(gold.optional)))
+
+
+def _strings(record: Record) -> Iterator[str]:
+    """Every word and every key that a new name must not equal."""
+    for message in record.messages:
+        yield from re.findall(r"[\w.]+", message["content"])
+        yield from re.findall(r"\w+", message["content"])
+    for tool in record.tools:
+        yield tool.name
+        yield from _keys(tool.parameters)
+    for gold in record.answers or ():
+        yield gold.name
+        yield from gold.optional
+        yield from _keys(gold.arguments)
+
+
+def _keys(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        yield from value
+        for child in value.values():
+            yield from _keys(child)
+    elif isinstance(value, list | tuple):
+        for child in value:
+            yield from _keys(child)
+    elif isinstance(value, str):
+        yield value

@@ -1,0 +1,149 @@
+"""Training checkpoints on disk: their manifest, and restoring only the parameters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from typing import Any
+
+import jax
+import orbax.checkpoint.experimental.v1 as ocp
+from etils import epath
+
+from ..annotation.records import DataError
+from .decoder import DecoderConfig, Params
+
+MANIFEST_FILE = "toolprm_manifest.json"
+RUN_FILE = "toolprm_run.json"  # decoder and resolved config of the run
+_CHUNK = 1 << 22
+
+_log = logging.getLogger(__name__)
+
+
+class CheckpointError(DataError):
+    """A checkpoint that is missing, half-written or damaged."""
+
+
+def _files(directory: epath.Path) -> dict[str, epath.Path]:
+    found: dict[str, epath.Path] = {}
+    folders = [directory]
+    while folders:
+        for path in folders.pop().iterdir():
+            if path.is_dir():
+                folders.append(path)
+            elif path.name != MANIFEST_FILE:
+                found[path.relative_to(directory).as_posix()] = path
+    return found
+
+
+def _sha256(path: epath.Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_manifest(directory: epath.PathLike) -> None:
+    """Writes the SHA-256 of every file of a committed checkpoint beside them.
+
+    Its presence says that the checkpoint is whole, so it is written last and at once.
+    """
+    folder = epath.Path(directory)
+    sums = {name: _sha256(path) for name, path in sorted(_files(folder).items())}
+    draft = folder.parent / f".{folder.name}.manifest"
+    draft.write_text(json.dumps(sums, indent=1) + "\n")
+    draft.replace(folder / MANIFEST_FILE)
+
+
+def verify_manifest(directory: epath.PathLike) -> None:
+    """Compares every file of a checkpoint with its manifest.
+
+    Raises:
+      CheckpointError: no manifest (half-written), or a file is missing, extra or altered.
+    """
+    folder = epath.Path(directory)
+    manifest = folder / MANIFEST_FILE
+    if not manifest.exists():
+        raise CheckpointError(f"{folder}: half-written: it has no {MANIFEST_FILE}")
+    try:
+        sums = json.loads(manifest.read_text())
+    except ValueError:
+        raise CheckpointError(f"{manifest}: damaged: not JSON") from None
+    files = _files(folder)
+    if not isinstance(sums, dict) or sums.keys() != files.keys():
+        raise CheckpointError(f"{folder}: damaged: its files are not those of its manifest")
+    for name, path in files.items():
+        if _sha256(path) != sums[name]:
+            raise CheckpointError(f"{path}: damaged: its SHA-256 is not the manifest's")
+
+
+def newest_valid(root: epath.PathLike) -> epath.Path | None:
+    """The newest checkpoint below `root` that is whole; each one that is not is named in a warning.
+
+    Args:
+      root: the directory whose subdirectories are named by their steps.
+
+    Returns:
+      Its directory, or None where there is none.
+    """
+    folder = epath.Path(root)
+    if not folder.exists():
+        return None
+    steps = [path for path in folder.iterdir() if path.name.isdigit()]
+    for path in sorted(steps, key=lambda path: int(path.name), reverse=True):
+        try:
+            verify_manifest(path)
+        except CheckpointError as error:
+            _log.warning("checkpoint skipped: %s", error)
+        else:
+            return path
+    return None
+
+
+def read_run(directory: epath.PathLike) -> dict[str, Any]:
+    """What `RUN_FILE` of a checkpoint says: `step`, `decoder` and the resolved `config`.
+
+    Raises:
+      CheckpointError: there is none, or it is damaged.
+    """
+    path = epath.Path(directory) / RUN_FILE
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file; not a training checkpoint") from None
+    except ValueError:
+        raise CheckpointError(f"{path}: damaged: not JSON") from None
+
+
+def restore_params(
+    directory: epath.PathLike, sharding: jax.sharding.Sharding | None = None
+) -> tuple[DecoderConfig, Params]:
+    """Only the parameters of a training checkpoint, whatever devices wrote it.
+
+    Args:
+      directory: one step's directory, or the one that holds them (then the newest whole one).
+      sharding: of every parameter; the first device if None.
+
+    Returns:
+      The shape of the decoder and its float32 parameters.
+
+    Raises:
+      CheckpointError: no whole checkpoint is there.
+    """
+    folder = epath.Path(directory)
+    if not (folder / RUN_FILE).exists():
+        newest = newest_valid(folder)
+        if newest is None:
+            raise CheckpointError(f"{folder}: no whole checkpoint")
+        folder = newest
+    else:
+        verify_manifest(folder)
+    config = DecoderConfig(**read_run(folder)["decoder"])
+    target = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    saved: Any = ocp.checkpointables_metadata(folder).metadata["params"]
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), saved
+    )
+    return config, ocp.load_checkpointables(folder, {"params": abstract})["params"]

@@ -1,0 +1,269 @@
+"""A Qwen2-architecture decoder in Flax Linen, over token trees and over caches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from .attention import attend, tree_visibility
+
+Params = Any  # a plain pytree of arrays: {"params": {...}}
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Shape of a decoder; the names and meanings are those of a Qwen2 `config.json`.
+
+    `dtype` is the dtype of the computation; parameters are created in float32. `remat` recomputes
+    each layer in the backward pass.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rope_theta: float = 1_000_000.0
+    rms_norm_eps: float = 1e-6
+    qkv_bias: bool = True
+    tie_embeddings: bool = False
+    dtype: str = "float32"
+    remat: bool = False
+
+
+class KeyValues(NamedTuple):
+    """Cached keys and values of all layers."""
+
+    keys: Array  # [layers, B, T, K, D]
+    values: Array  # [layers, B, T, K, D]
+
+
+def rope(positions_BxS: Array, head_dim: int, theta: float) -> tuple[Array, Array]:
+    """Cosines and sines of the rotary embedding, float32[B, S, 1, head_dim / 2] each."""
+    frequencies = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+    angles = positions_BxS[..., None, None].astype(jnp.float32) * frequencies[None, None, None, :]
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x: Array, cos: Array, sin: Array) -> Array:
+    """Rotates `[B, S, H, D]` in pairs `(d, d + D/2)`, as Hugging Face Qwen2 and Llama do."""
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions."""
+
+    config: DecoderConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Array,
+        angles: tuple[Array, Array],
+        mask: Array,
+        cache: Sequence[KeyValues],
+        cache_masks: Sequence[Array],
+    ) -> tuple[Array, KeyValues]:
+        c = self.config
+
+        def project(heads: int, name: str) -> Array:
+            dense = nn.Dense(heads * c.head_dim, use_bias=c.qkv_bias, dtype=c.dtype, name=name)
+            return dense(x).reshape(*x.shape[:2], heads, c.head_dim)
+
+        q = rotate(project(c.num_heads, "q_proj"), *angles)
+        own = KeyValues(
+            rotate(project(c.num_kv_heads, "k_proj"), *angles), project(c.num_kv_heads, "v_proj")
+        )
+        blocks = [(kv.keys, kv.values, m) for kv, m in zip(cache, cache_masks, strict=True)]
+        out = attend(q, [*blocks, (own.keys, own.values, mask)])
+        out = out.reshape(*x.shape[:2], c.num_heads * c.head_dim)
+        return nn.Dense(c.hidden_size, use_bias=False, dtype=c.dtype, name="o_proj")(out), own
+
+
+class Mlp(nn.Module):
+    """The SwiGLU feed-forward layer."""
+
+    config: DecoderConfig
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        c = self.config
+
+        def dense(features: int, name: str) -> nn.Dense:
+            return nn.Dense(features, use_bias=False, dtype=c.dtype, name=name)
+
+        gated = nn.silu(dense(c.intermediate_size, "gate_proj")(x))
+        gated *= dense(c.intermediate_size, "up_proj")(x)
+        return dense(c.hidden_size, "down_proj")(gated)
+
+
+class Block(nn.Module):
+    """One pre-norm transformer layer, in the form that `nn.scan` wants."""
+
+    config: DecoderConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Array,
+        cache: Sequence[KeyValues],
+        angles: tuple[Array, Array],
+        mask: Array,
+        cache_masks: Sequence[Array],
+    ) -> tuple[Array, KeyValues]:
+        c = self.config
+
+        def norm(name: str) -> nn.RMSNorm:
+            return nn.RMSNorm(epsilon=c.rms_norm_eps, dtype=c.dtype, name=name)
+
+        attended, own = Attention(c, name="self_attn")(
+            norm("input_layernorm")(x), angles, mask, cache, cache_masks
+        )
+        x += attended
+        x += Mlp(c, name="mlp")(norm("post_attention_layernorm")(x))
+        return x, own
+
+
+class Decoder(nn.Module):
+    """Decoder-only transformer with three forwards over the same parameters.
+
+    Call through `model.apply(params, ..., method=...)`:
+      `__call__` trains over token trees, `prefill` makes a prompt's cache, `extend` adds tokens
+      below cached ones; `logits` and `label_logits` turn their hidden states into scores.
+    """
+
+    config: DecoderConfig
+
+    def setup(self) -> None:
+        c = self.config
+        # Unit-variance embeddings and an output layer of its own are what small models learn to
+        # copy with (our choice); imported checkpoints overwrite both.
+        self.embed_tokens = nn.Embed(
+            c.vocab_size,
+            c.hidden_size,
+            dtype=c.dtype,
+            embedding_init=nn.initializers.normal(1.0),
+        )
+        self.norm = nn.RMSNorm(epsilon=c.rms_norm_eps, dtype=c.dtype)
+        if not c.tie_embeddings:
+            self.lm_head = nn.Dense(c.vocab_size, use_bias=False, dtype=c.dtype)
+        self.layers = nn.scan(
+            nn.remat(Block, prevent_cse=False) if c.remat else Block,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
+            length=c.num_layers,
+        )(c)
+
+    def _run(
+        self,
+        tokens: Array,
+        positions: Array,
+        mask: Array,
+        cache: Sequence[KeyValues] = (),
+        cache_masks: Sequence[Array] = (),
+    ) -> tuple[Array, KeyValues]:
+        c = self.config
+        angles = rope(positions, c.head_dim, c.rope_theta)
+        x, own = self.layers(
+            self.embed_tokens(tokens), tuple(cache), angles, mask, tuple(cache_masks)
+        )
+        return self.norm(x), own
+
+    def __call__(self, tokens: Array, positions: Array, exits: Array) -> Array:
+        """Hidden states of every token of packed token trees.
+
+        Args:
+          tokens: int32[B, S], in depth-first order.
+          positions: int32[B, S], depths below the tree's root (not row indices).
+          exits: int32[B, S], the index just past each token's subtree.
+
+        Returns:
+          `[B, S, hidden_size]` after the final norm.
+        """
+        return self._run(tokens, positions, tree_visibility(exits))[0]
+
+    def prefill(self, tokens: Array) -> KeyValues:
+        """Keys and values of right-padded prompts.
+
+        Args:
+          tokens: int32[B, T]; what stands in the padding never reaches the tokens before it.
+
+        Returns:
+          KeyValues of T tokens.
+        """
+        length = tokens.shape[1]
+        positions = jnp.broadcast_to(jnp.arange(length), tokens.shape)
+        causal = jnp.tri(length, dtype=bool)[None]
+        return self._run(tokens, positions, causal)[1]
+
+    def extend(
+        self,
+        tokens: Array,
+        positions: Array,
+        mask: Array,
+        cache: Sequence[KeyValues],
+        cache_masks: Sequence[Array],
+    ) -> tuple[Array, KeyValues]:
+        """Runs W new tokens per row below cached ones.
+
+        Args:
+          tokens: int32[B, W].
+          positions: int32[B, W].
+          mask: bool[B, W, W], which new tokens each new token sees; it must see itself.
+          cache: KeyValues blocks, for example the prompt's and the pool's.
+          cache_masks: per block bool[B, W or 1, T], which cached tokens each new token sees.
+
+        Returns:
+          Hidden states `[B, W, hidden_size]` after the final norm and the KeyValues of the new
+          tokens; appending them to a cache is the caller's work.
+        """
+        return self._run(tokens, positions, mask, cache, cache_masks)
+
+    def logits(self, hidden: Array) -> Array:
+        """Next-token logits, float32[..., vocab_size], of hidden states."""
+        if self.config.tie_embeddings:
+            return self.embed_tokens.attend(hidden).astype(jnp.float32)
+        return self.lm_head(hidden).astype(jnp.float32)
+
+    def label_logits(self, hidden: Array, token_ids: Sequence[int]) -> Array:
+        """Logits of a few tokens only, float32[..., len(token_ids)].
+
+        Reads just those rows of the output embedding, so no `[..., vocab_size]` array exists.
+        """
+        ids = jnp.asarray(token_ids)
+        if self.config.tie_embeddings:
+            rows = self.embed_tokens.embedding[ids]
+        else:
+            rows = self.lm_head.variables["params"]["kernel"].T[ids]
+        return (hidden @ rows.T.astype(hidden.dtype)).astype(jnp.float32)
+
+
+def init_params(config: DecoderConfig, key: Array) -> Params:
+    """Fresh parameters: `{"params": ...}`, float32, fan-in initialised.
+
+    Args:
+      config: shape of the decoder.
+      key: a PRNG key, consumed.
+    """
+    model = Decoder(config)
+
+    def touch_all(module: Decoder, tokens: Array) -> Array:
+        return module.logits(module(tokens, jnp.zeros_like(tokens), tokens + 1))
+
+    return model.init(key, jnp.zeros((1, 1), jnp.int32), method=touch_all)
+
+
+def num_params(params: Params) -> int:
+    """Number of parameters in a pytree of arrays."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,1 @@
+"""Text to arrays: prompts, the tokenisation contract, token trees."""

@@ -1,0 +1,103 @@
+"""Records to the token trees that training reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..annotation.grammar import Kind
+from ..annotation.labels import GRANULARITY, Step
+from ..annotation.records import Record
+from .codec import Codec
+from .tree import TokenTree, TreeBuilder
+from .vocabulary import ends_to_tokens
+
+Marker = tuple[int, int, int, int]  # index in the sequence, token, kind, label
+
+
+class Rollout(NamedTuple):
+    """A labelled completion: its bytes and, where the policy sampled them, its token ids."""
+
+    completion: str
+    steps: tuple[Step, ...]
+    token_ids: tuple[int, ...] | None = None
+    died: bool = False
+
+
+def lm_tree(codec: Codec, records: Sequence[Record]) -> TokenTree:
+    """Prompts and gold completions in one tree; only the completions carry loss.
+
+    Records that share their tools share that part of the prompt.
+    """
+    builder = TreeBuilder()
+    for record in records:
+        prompt = codec.prompt(record)
+        builder.add_path([*prompt, *codec.gold(record)], unweighted=len(prompt))
+    return builder.build()
+
+
+def marked_path(codec: Codec, rollout: Rollout) -> tuple[list[int], list[Marker]]:
+    """A rollout's token ids, up to its last marker, and its markers by token index.
+
+    The index is -1 for a marker on the prompt's last token (an empty completion).
+    """
+    contract = codec.contract
+    assert contract.granularity is not None and contract.target is not None
+    ids = list(rollout.token_ids or codec.encode(rollout.completion))
+    lengths = [len(codec.pieces[i] or b"") if i < len(codec.pieces) else 0 for i in ids]
+    steps = [s for s in rollout.steps if s.kind in GRANULARITY[contract.granularity]]
+    indices = ends_to_tokens(lengths, [step.end for step in steps])
+    if codec.template.dress == "tool_call" and not rollout.died and steps:
+        # The list closes with the end of the text, a token without bytes.
+        if contract.end_of_text not in ids:
+            ids.append(contract.end_of_text)
+        if steps[-1].kind is Kind.TOTAL_FINISH:
+            indices[-1] = ids.index(contract.end_of_text)
+    markers = [
+        (index, contract.marker_ids[step.kind], int(step.kind), int(getattr(step, contract.target)))
+        for index, step in zip(indices, steps, strict=True)
+    ]
+    last = max((marker[0] for marker in markers), default=-1)
+    return ids[: last + 1], markers
+
+
+def prm_trees(
+    codec: Codec, record: Record, rollouts: Sequence[Rollout], row_length: int
+) -> tuple[list[TokenTree], int]:
+    """A record's labelled rollouts as trees that fit a row.
+
+    A record that is larger than the row becomes several trees that repeat the prompt.
+
+    Args:
+      codec: tokenizer, template and contract of the PRM.
+      record: the record.
+      rollouts: its labelled completions.
+      row_length: S, in tokens.
+
+    Returns:
+      The trees, and how many rollouts do not fit a row even alone.
+
+    Source: our choice; equal in loss and gradient to one sample per decision.
+    """
+    prompt = codec.prompt(record)
+    trees: list[TokenTree] = []
+    builder = TreeBuilder()
+    builder.add_path(prompt)
+    used, too_long = False, 0
+    for rollout in rollouts:
+        ids, marks = marked_path(codec, rollout)
+        path = [*prompt, *ids]
+        markers = [(len(prompt) + index, token, kind, label) for index, token, kind, label in marks]
+        if len(path) + len(set(markers)) > row_length:
+            too_long += 1
+            continue
+        if len(builder) + builder.new_nodes(path, markers) > row_length:
+            trees.append(builder.build())
+            builder = TreeBuilder()
+        nodes = builder.add_path(path)
+        used = True
+        for index, token, kind, label in markers:
+            builder.add_marker(nodes[index], token, kind, label)
+    if used:
+        trees.append(builder.build())
+    return trees, too_long

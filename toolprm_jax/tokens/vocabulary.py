@@ -1,0 +1,88 @@
+"""Bytes of every token of a byte-level BPE tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+
+@lru_cache(maxsize=1)
+def _byte_of_char() -> dict[str, int]:
+    """The alphabet of GPT-2's byte-level BPE: printable bytes stand for themselves."""
+    printable = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    table = {chr(byte): byte for byte in printable}
+    table.update({chr(256 + index): byte for index, byte in enumerate(others)})
+    return table
+
+
+def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes | None]:
+    """The bytes that each token id stands for.
+
+    Args:
+      tokenizer: a byte-level BPE tokenizer (Qwen2, Llama 3, GPT-2 ...).
+
+    Returns:
+      One entry per id in `range(len(tokenizer))`; None for special and added tokens, which stand
+      for no bytes of the text.
+
+    Raises:
+      ValueError: a token has a character outside the byte-level alphabet.
+    """
+    alphabet = _byte_of_char()
+    added = set(tokenizer.added_tokens_decoder)
+    out: list[bytes | None] = []
+    for token_id, token in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))):
+        if token_id in added or token is None:
+            out.append(None)
+            continue
+        try:
+            out.append(bytes(alphabet[char] for char in token))
+        except KeyError as error:
+            raise ValueError(
+                f"token {token_id} ({token!r}) is not byte-level BPE: "
+                f"character {error.args[0]!r} stands for no byte"
+            ) from None
+    return out
+
+
+def byte_table(pieces: Sequence[bytes | None], rows: int) -> tuple[NDArray, NDArray]:
+    """Token bytes as arrays for the device.
+
+    Args:
+      pieces: from `token_bytes`.
+      rows: number of rows of the model's embedding, at least `len(pieces)`.
+
+    Returns:
+      `uint8[rows, max_bytes]` and their lengths `int32[rows]`, -1 for ids without bytes.
+    """
+    width = max(len(piece) for piece in pieces if piece is not None)
+    table = np.zeros((rows, width), np.uint8)
+    lengths = np.full(rows, -1, np.int32)
+    for token_id, piece in enumerate(pieces):
+        if piece is not None:
+            table[token_id, : len(piece)] = np.frombuffer(piece, np.uint8)
+            lengths[token_id] = len(piece)
+    return table, lengths
+
+
+def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 over the id of every token, hex."""
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return hashlib.sha256(json.dumps(vocabulary, ensure_ascii=True).encode()).hexdigest()
+
+
+def ends_to_tokens(lengths: Sequence[int], ends: Sequence[int]) -> list[int]:
+    """Index of the token that holds the byte just before each end; -1 for an end of 0.
+
+    Args:
+      lengths: bytes of each token of the completion.
+      ends: byte offsets just past a boundary.
+    """
+    return [int(i) for i in np.searchsorted(np.cumsum([0, *lengths]), ends, side="left") - 1]

@@ -1,0 +1,1 @@
+"""A small embedded world: a corpus of function-calling records and the checkpoints made from it."""

@@ -1,0 +1,1 @@
+"""The training program: mesh, step, loop, data and checkpoints."""

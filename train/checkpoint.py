@@ -1,0 +1,140 @@
+"""Saving and restoring a training run: state, data iterator, contract and config (Orbax v1)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import orbax.checkpoint.experimental.v1 as ocp
+from etils import epath
+from transformers import PreTrainedTokenizerBase
+
+from toolprm_jax.model.checkpoint import RUN_FILE, newest_valid, write_manifest
+from toolprm_jax.model.decoder import DecoderConfig
+from toolprm_jax.tokens.contract import Contract
+
+from .step import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFiles:
+    """What every checkpoint of a run carries beside its arrays."""
+
+    decoder: DecoderConfig
+    config: dict[str, Any]  # resolved, JSON
+    contract: Contract
+    tokenizer: PreTrainedTokenizerBase
+
+    def write(self, directory: Path, step: int) -> None:
+        """Writes them into a committed checkpoint."""
+        run = {"step": step, "decoder": dataclasses.asdict(self.decoder), "config": self.config}
+        (directory / RUN_FILE).write_text(json.dumps(run, indent=1) + "\n")
+        self.contract.save(directory)
+        self.tokenizer.save_pretrained(str(directory))
+
+
+class Checkpoints:
+    """The checkpoints of one run, one directory per step, saved in the background.
+
+    A checkpoint counts once its manifest is written, which happens after Orbax has committed it.
+
+    Args:
+      directory: where they lie.
+      files: what each carries beside its arrays.
+      keep: how many of the newest are kept.
+    """
+
+    def __init__(self, directory: epath.PathLike, files: RunFiles, keep: int) -> None:
+        self._directory = epath.Path(directory)
+        self._files = files
+        self._manager = ocp.training.Checkpointer(
+            self._directory,
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+        self._committing: threading.Thread | None = None
+        self._failure: BaseException | None = None
+
+    def save(self, step: int, state: TrainState, data: grain.DatasetIterator) -> None:
+        """Starts saving; waits for the checkpoint before to be whole.
+
+        Args:
+          step: steps taken.
+          state: the state after them; it may be donated as soon as this returns.
+          data: the iterator after as many batches.
+        """
+        self.wait()
+        response = self._manager.save_checkpointables_async(
+            step,
+            {
+                "params": state.params,
+                "rest": {"step": state.step, "opt_state": state.opt_state},
+                "data": data,
+            },
+            force=True,
+            overwrite=True,
+        )
+
+        def commit() -> None:
+            try:
+                assert response is not None
+                response.result()
+                if jax.process_index() == 0:
+                    folder = self._directory / str(step)
+                    self._files.write(Path(folder), step)
+                    write_manifest(folder)
+            except BaseException as error:
+                self._failure = error
+
+        self._committing = threading.Thread(target=commit, name=f"checkpoint-{step}")
+        self._committing.start()
+
+    def wait(self) -> None:
+        """Returns when the checkpoint under way is whole; raises what kept it from that."""
+        if self._committing is not None:
+            self._committing.join()
+            self._committing = None
+        if self._failure is not None:
+            raise self._failure
+
+    def restore(
+        self, abstract: TrainState, data: grain.DatasetIterator
+    ) -> tuple[int, TrainState] | None:
+        """The newest checkpoint that is whole; damaged ones are skipped with a warning.
+
+        Args:
+          abstract: `jax.ShapeDtypeStruct` with the shardings to restore to.
+          data: an iterator over the same data; it is set to where it was.
+
+        Returns:
+          Steps taken and the state, or None where there is no checkpoint.
+
+        Raises:
+          ContractError: the checkpoint was trained under another contract.
+        """
+        folder = newest_valid(self._directory)
+        if folder is None:
+            return None
+        Contract.load(Path(folder)).check(self._files.contract)
+        step = int(folder.name)
+        restored = self._manager.load_checkpointables(
+            step,
+            {
+                "params": abstract.params,
+                "rest": {"step": abstract.step, "opt_state": abstract.opt_state},
+                "data": data,
+            },
+        )
+        rest = restored["rest"]
+        return step, TrainState(rest["step"], restored["params"], rest["opt_state"])
+
+    def close(self) -> None:
+        """Finishes what is under way."""
+        with contextlib.closing(self._manager):
+            self.wait()

@@ -1,0 +1,188 @@
+"""Token trees to a checkpointable stream of packed batches (grain)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+import grain
+import grain.experimental
+import jax
+import numpy as np
+
+from toolprm_jax.annotation.records import DataError
+from toolprm_jax.tokens.tree import TokenTree, TreeBatch, pack, to_batch
+
+_ENDLESS = 10**12  # items; grain needs a finite length
+
+
+class TreeSource(Protocol):
+    """Random access to items of zero or more token trees; an item depends on its index alone."""
+
+    def __len__(self) -> int:
+        """Number of items."""
+        ...
+
+    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+        """The trees of one item, each at most one row long."""
+        ...
+
+
+class Fed(NamedTuple):
+    """What the stream yields: a batch, and how many of its tokens are no padding."""
+
+    batch: TreeBatch  # [B, S]
+    tokens: int
+
+
+class CopyWarmup:
+    """Periodic sequences over random tokens, each one row long: what teaches a model to copy.
+
+    Loss is on the tokens after the first period.
+
+    Args:
+      rows: number of items.
+      row_length: S, in tokens.
+      num_tokens: ids are drawn below it.
+      seed: of the sequences.
+
+    Source: our choice.
+    """
+
+    def __init__(self, rows: int, row_length: int, num_tokens: int, seed: int) -> None:
+        self._rows, self._row_length = rows, row_length
+        self._num_tokens, self._seed = num_tokens, seed
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+        rng = np.random.default_rng((self._seed, index))
+        period = int(rng.integers(6, 41))
+        cycle = rng.integers(self._num_tokens, size=period)
+        return [chain(np.resize(cycle, self._row_length), unweighted=period)]
+
+
+def chain(tokens: np.ndarray, unweighted: int) -> TokenTree:
+    """One sequence as a tree without branches; the first `unweighted` tokens carry no loss."""
+    length = len(tokens)
+    index = np.arange(length, dtype=np.int32)
+    none = np.full(length, -1, np.int32)
+    return TokenTree(
+        tokens=tokens.astype(np.int32),
+        positions=index,
+        sizes=length - index,
+        parent_offsets=(index > 0).astype(np.int32),
+        kinds=none,
+        labels=none,
+        weights=(index >= unweighted).astype(np.float32),
+    )
+
+
+class _Trees(grain.experimental.FlatMapTransform):
+    """Items to their trees, as the dicts that grain packs."""
+
+    max_fan_out = 1 << 20  # not used by iterators
+
+    def __init__(self, row_length: int) -> None:
+        self._row_length = row_length
+
+    def flat_map(self, element: Sequence[TokenTree]) -> list[dict[str, np.ndarray]]:
+        for tree in element:
+            if len(tree.tokens) > self._row_length:
+                raise DataError(
+                    f"a tree of {len(tree.tokens)} tokens is longer than the row of "
+                    f"{self._row_length}"
+                )
+        return [tree._asdict() for tree in element]
+
+
+def _feed(packed: dict[str, np.ndarray], rows: int) -> Fed:
+    """Packed rows (fewer than `rows` at the end of the data) to a batch."""
+    tree = TokenTree(*(packed[name] for name in TokenTree._fields))
+    missing = rows - len(tree.tokens)
+    tree = TokenTree(*(np.pad(column, ((0, missing), (0, 0))) for column in tree))
+    return Fed(to_batch(tree), int(np.count_nonzero(tree.sizes)))
+
+
+def tree_stream(
+    source: TreeSource,
+    *,
+    row_length: int,
+    rows: int,
+    seed: int,
+    epochs: int = 0,
+    warmup: TreeSource | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.DatasetIterator[Fed]:
+    """Shuffled, repeated, packed (first fit) and batched trees.
+
+    Each process reads every `process_count`-th item. `get_state` and `set_state` continue exactly
+    where the iterator was, also through Orbax.
+
+    Args:
+      source: the items.
+      row_length: S, in tokens.
+      rows: B, rows per batch of this process.
+      seed: of the order; each epoch has its own.
+      epochs: how often the source is read; 0 for as often as it is asked for.
+      warmup: items that come first, in their order.
+      process_index: which process this is.
+      process_count: how many there are.
+
+    Raises:
+      DataError: the source is empty.
+    """
+    if not len(source):
+        raise DataError("the training data has no items")
+    items = grain.MapDataset.source(source).seed(seed).shuffle()
+    items = items.repeat(epochs or max(1, _ENDLESS // len(source)))
+    if warmup is not None and len(warmup):
+        items = grain.MapDataset.concatenate([grain.MapDataset.source(warmup), items])
+    items = items[process_index::process_count]
+    trees = grain.experimental.FlatMapIterDataset(
+        items.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=16)),
+        _Trees(row_length),
+    )
+    packed = grain.experimental.FirstFitPackIterDataset(
+        trees,
+        length_struct=dict.fromkeys(TokenTree._fields, row_length),
+        num_packing_bins=rows,
+        shuffle_bins=False,
+    )
+    batches = packed.batch(rows, drop_remainder=False).map(lambda x: _feed(x, rows))
+    return iter(grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=2))
+
+
+def eval_batches(
+    items: Iterable[Sequence[TokenTree]], *, row_length: int, rows: int
+) -> list[TreeBatch]:
+    """All trees of some items in batches `[B, S]`; the last one is filled up with empty rows."""
+    packed = pack((tree for item in items for tree in item), row_length)
+    empty = TokenTree(
+        *(np.zeros((rows, row_length), column.dtype) for column in chain(np.zeros(1), 0))
+    )
+    filler = to_batch(empty)
+    batches = []
+    for start in range(0, len(packed.tokens), rows):
+        part = TreeBatch(*(column[start : start + rows] for column in packed))
+        batches.append(
+            TreeBatch(
+                *(
+                    np.concatenate([column, fill[len(column) :]])
+                    for column, fill in zip(part, filler, strict=True)
+                )
+            )
+        )
+    return batches
+
+
+def to_device(batch: TreeBatch, sharding: jax.sharding.NamedSharding, parts: int) -> TreeBatch:
+    """Rows of this process `[A * B, S]` to global arrays `[A, B, S]` under `sharding`."""
+
+    def put(column: np.ndarray) -> jax.Array:
+        split = column.reshape(parts, -1, column.shape[-1])
+        return jax.make_array_from_process_local_data(sharding, split)
+
+    return TreeBatch(*(put(column) for column in batch))  # type: ignore[arg-type]

@@ -1,0 +1,203 @@
+"""What the training data is made of: records and labelled rollouts as items of token trees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolprm_jax.annotation.grammar import Kind
+from toolprm_jax.annotation.jsonl import read_rows
+from toolprm_jax.annotation.labels import Step
+from toolprm_jax.annotation.readers import read_records
+from toolprm_jax.annotation.records import DataError, Record
+from toolprm_jax.tokens.codec import Codec
+from toolprm_jax.tokens.examples import Rollout, lm_tree, prm_trees
+from toolprm_jax.tokens.tree import TokenTree
+from toolprm_jax.toolworld.masked import masked_group
+from toolprm_jax.toolworld.spec import Split
+
+
+class ToolworldSource:
+    """Masked groups of queries of the embedded corpus; a group shares its tools and is one tree.
+
+    Args:
+      codec: tokenizer, template and contract of the policy.
+      seed: of the corpus.
+      split: which tools.
+      groups: number of items.
+      group_size: queries per group.
+      row_length: S, in tokens; a larger group becomes several trees that repeat the tool list.
+
+    Attributes:
+      too_long: indices of the items that were read and hold a query that fits no row.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        seed: int,
+        split: Split,
+        groups: int,
+        group_size: int,
+        row_length: int,
+    ) -> None:
+        self._codec = codec
+        self._seed, self._split, self._groups = seed, split, groups
+        self._group_size, self._row_length = group_size, row_length
+        self.too_long: set[int] = set()
+
+    def __len__(self) -> int:
+        return self._groups
+
+    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+        records = masked_group(self._seed, self._split, index, self._group_size)
+        trees, too_long = _lm_trees(self._codec, records, self._row_length)
+        if too_long:
+            self.too_long.add(index)
+        return trees
+
+
+class RecordSource:
+    """Gold completions of a records file, one record an item.
+
+    Args:
+      codec: tokenizer, template and contract of the policy.
+      path: the records.
+      format: their format; recognised if None.
+      row_length: S, in tokens.
+
+    Attributes:
+      too_long: indices of the records that were read and fit no row.
+
+    Raises:
+      DataError: a record is malformed or has no gold.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        path: Path,
+        format: str | None,
+        *,
+        row_length: int,
+    ) -> None:
+        self._codec, self._row_length = codec, row_length
+        self._records = list(read_records(path, format))
+        for record in self._records:
+            if record.answers is None:
+                raise DataError(f"{path}: record {record.id!r} has no answers to train on")
+        self.too_long: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+        trees, too_long = _lm_trees(self._codec, [self._records[index]], self._row_length)
+        if too_long:
+            self.too_long.add(index)
+        return trees
+
+
+class StepsSource:
+    """Labelled rollouts of a steps file, all those of one record an item.
+
+    Args:
+      codec: tokenizer, template and contract of the PRM.
+      records: the records file.
+      format: its format; recognised if None.
+      steps: the steps file.
+      row_length: S, in tokens; a larger record becomes several trees that repeat its prompt.
+
+    Attributes:
+      too_long: indices of the records that were read and have a rollout that fits no row.
+
+    Raises:
+      DataError: a line is malformed or names no record.
+    """
+
+    def __init__(
+        self, codec: Codec, records: Path, format: str | None, steps: Path, *, row_length: int
+    ) -> None:
+        self._codec, self._row_length = codec, row_length
+        by_id = {record.id: record for record in read_records(records, format)}
+        grouped: dict[str, list[Rollout]] = {}
+        for where, record_id, rollout in read_steps(steps):
+            if record_id not in by_id:
+                raise DataError(f"{where}: id: expected the id of a record, found {record_id!r}")
+            grouped.setdefault(record_id, []).append(rollout)
+        self._items = [(by_id[record_id], rollouts) for record_id, rollouts in grouped.items()]
+        self.too_long: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+        record, rollouts = self._items[index]
+        trees, too_long = prm_trees(self._codec, record, rollouts, self._row_length)
+        if too_long:
+            self.too_long.add(index)
+        return trees
+
+
+def read_steps(path: Path) -> Iterator[tuple[str, str, Rollout]]:
+    """Labelled completions of a steps file.
+
+    Yields:
+      (file and line, record id, rollout), in file order.
+
+    Raises:
+      DataError: a line is malformed; names file, line and field.
+    """
+    for row in read_rows(path):
+        value: Any = row.value
+        if row.problem or not isinstance(value, dict):
+            raise DataError(f"{row.where}: {row.problem or 'expected an object'}")
+        if "id" not in value or row.id is None:
+            raise DataError(f"{row.where}: id: expected a string or an integer")
+        completion, ids = value.get("completion"), value.get("token_ids")
+        if not isinstance(completion, str):
+            raise DataError(f"{row.where}: completion: expected a string")
+        if ids is not None and not (
+            isinstance(ids, list) and ids and all(type(i) is int and i >= 0 for i in ids)
+        ):
+            raise DataError(f"{row.where}: token_ids: expected a list of token ids")
+        steps = value.get("steps")
+        if not isinstance(steps, list):
+            raise DataError(f"{row.where}: steps: expected a list")
+        rollout = Rollout(
+            completion=completion,
+            steps=tuple(_step(f"{row.where}: steps[{i}]", step) for i, step in enumerate(steps)),
+            token_ids=None if ids is None else tuple(ids),
+            died=value.get("error") is not None,
+        )
+        yield row.where, row.id, rollout
+
+
+def _step(where: str, value: Any) -> Step:
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: expected an object")
+    if value.get("kind") not in Kind.__members__:
+        raise DataError(f"{where}.kind: expected one of {', '.join(Kind.__members__)}")
+    if type(value.get("end")) is not int or value["end"] < 0:
+        raise DataError(f"{where}.end: expected a byte offset")
+    for name in ("label", "prefix"):
+        if value.get(name) not in ("+", "-"):
+            raise DataError(f'{where}.{name}: expected "+" or "-"')
+    return Step(Kind[value["kind"]], value["end"], value["label"] == "+", value["prefix"] == "+")
+
+
+def _lm_trees(
+    codec: Codec, records: Sequence[Record], row_length: int
+) -> tuple[list[TokenTree], int]:
+    """Records as trees that fit a row, halving where they don't; and how many fit none."""
+    tree = lm_tree(codec, records)
+    if len(tree.tokens) <= row_length:
+        return [tree], 0
+    if len(records) == 1:
+        return [], 1
+    half = len(records) // 2
+    first, few = _lm_trees(codec, records[:half], row_length)
+    second, more = _lm_trees(codec, records[half:], row_length)
+    return first + second, few + more

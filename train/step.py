@@ -1,0 +1,223 @@
+"""Training state, optimizer, and the jitted training and evaluation steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from toolprm_jax.model.decoder import Decoder, Params
+from toolprm_jax.model.prm import Sums, lm_sums, means, prm_sums
+from toolprm_jax.tokens.contract import Contract
+from toolprm_jax.tokens.tree import TreeBatch
+
+from .sharding import batch_sharding, param_shardings
+
+Objective = Callable[[Params, TreeBatch], Sums]
+Metrics = dict[str, Array]
+
+
+class TrainState(NamedTuple):
+    """Everything that a training step changes."""
+
+    step: Array  # int32[], steps taken
+    params: Params  # float32 master weights
+    opt_state: optax.OptState
+
+
+def make_objective(name: str, model: Decoder, contract: Contract) -> Objective:
+    """The sums that an objective minimises.
+
+    Args:
+      name: `lm` (next token, over the edges of the trees) or `prm` (labels at markers).
+      model: the decoder.
+      contract: holds the ids of the two labels.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    if name == "lm":
+        return lambda params, batch: lm_sums(model, params, batch)
+    if name == "prm":
+        return lambda params, batch: prm_sums(model, params, batch, contract.label_ids)
+    raise ValueError(f"objective: expected lm or prm, got {name!r}")
+
+
+def make_schedule(
+    learning_rate: float, warmup_steps: int, steps: int, end_fraction: float
+) -> optax.Schedule:
+    """Linear warm-up from 0, then a cosine down to `end_fraction` of the peak at `steps`."""
+    return optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=learning_rate,
+        warmup_steps=warmup_steps,
+        decay_steps=max(steps, warmup_steps + 1),
+        end_value=learning_rate * end_fraction,
+    )
+
+
+def _is_matrix(params: Params) -> Any:
+    """True at kernels and embeddings; stacked biases and scales have two axes but are none."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path[-1].key in ("kernel", "embedding"), params
+    )
+
+
+def make_optimizer(
+    schedule: optax.Schedule, weight_decay: float, clip_norm: float, b1: float, b2: float
+) -> optax.GradientTransformation:
+    """AdamW after clipping by global norm; weight decay on matrices only.
+
+    Args:
+      schedule: learning rate by step.
+      weight_decay: decoupled, multiplied by the learning rate.
+      clip_norm: greatest global norm of the gradient of the mean loss.
+      b1: decay of the first moment.
+      b2: decay of the second moment.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(clip_norm),
+        optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=_is_matrix),
+    )
+
+
+def init_params(model: Decoder, key: Array) -> Params:
+    """Fresh float32 parameters, the output layer included. The key is consumed."""
+    tokens = jnp.zeros((1, 1), jnp.int32)
+
+    def touch_all(module: Decoder, tokens: Array, exits: Array) -> Array:
+        return module.logits(module(tokens, tokens, exits))
+
+    return model.init(key, tokens, tokens + 1, method=touch_all)
+
+
+def state_shardings(mesh: Mesh, model: Decoder, optimizer: optax.GradientTransformation) -> Any:
+    """Shardings of a TrainState, and the same state as shapes, without computing anything.
+
+    Returns:
+      (TrainState of `jax.ShapeDtypeStruct` with shardings, TrainState of NamedSharding).
+    """
+
+    def build(key: Array) -> TrainState:
+        params = init_params(model, key)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    shapes = jax.eval_shape(build, jax.random.key(0))
+    shardings = param_shardings(mesh, shapes)
+    abstract = jax.tree.map(
+        lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding),
+        shapes,
+        shardings,
+    )
+    return abstract, shardings
+
+
+def init_state(
+    mesh: Mesh,
+    model: Decoder,
+    optimizer: optax.GradientTransformation,
+    key: Array,
+    params: Params | None = None,
+) -> TrainState:
+    """The state before the first step; every array is made where it will live.
+
+    Args:
+      mesh: from `make_mesh`.
+      model: the decoder.
+      optimizer: from `make_optimizer`.
+      key: consumed for fresh parameters.
+      params: parameters to start from instead.
+    """
+    _, shardings = state_shardings(mesh, model, optimizer)
+
+    def fresh(key: Array) -> TrainState:
+        return given(init_params(model, key))
+
+    def given(params: Params) -> TrainState:
+        params = jax.tree.map(lambda x: x.astype(jnp.float32), params)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    if params is None:
+        return jax.jit(fresh, out_shardings=shardings)(key)
+    params = jax.device_put(params, shardings.params)
+    return jax.jit(given, out_shardings=shardings)(params)
+
+
+def make_train_step(
+    mesh: Mesh,
+    model: Decoder,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+) -> Callable[[TrainState, TreeBatch], tuple[TrainState, Metrics]]:
+    """The jitted training step; the state is donated.
+
+    The batch is `[A, B, S]`: A parts of B rows are run one after the other. Gradients and weights
+    are summed over the parts and divided once, so accumulation equals one batch of A * B rows
+    whatever the weight of each part.
+
+    Returns:
+      A function (state, batch) -> (state, metrics): float32 scalars `loss` (nats), `accuracy`,
+      `weight`, `grad_norm` (before clipping) and, for a PRM, `trajectory_accuracy` and
+      `completions`.
+    """
+    _, shardings = state_shardings(mesh, model, optimizer)
+
+    def loss_sum(params: Params, batch: TreeBatch) -> tuple[Array, Sums]:
+        sums = objective(params, batch)
+        return sums["loss"], sums
+
+    def sums_and_grads(params: Params, batch: TreeBatch) -> tuple[Sums, Params]:
+        (_, sums), grads = jax.value_and_grad(loss_sum, has_aux=True)(params, batch)
+        return sums, grads
+
+    def step(state: TrainState, batch: TreeBatch) -> tuple[TrainState, Metrics]:
+        def part(total: tuple[Sums, Params], rows: TreeBatch) -> tuple[tuple[Sums, Params], None]:
+            return jax.tree.map(jnp.add, total, sums_and_grads(state.params, rows)), None
+
+        if batch.tokens.shape[0] == 1:
+            sums, grads = sums_and_grads(state.params, jax.tree.map(lambda x: x[0], batch))
+        else:
+            first = jax.eval_shape(
+                sums_and_grads, state.params, jax.tree.map(lambda x: x[0], batch)
+            )
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
+            (sums, grads), _ = jax.lax.scan(part, zeros, batch)
+        sums = {**sums, "weight": jnp.maximum(sums["weight"], 1e-9)}
+        grads = jax.tree.map(lambda g: g / sums["weight"], grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params: Any = optax.apply_updates(state.params, updates)
+        metrics = {
+            **means(sums),
+            "weight": sums["weight"],
+            "grad_norm": optax.global_norm(grads),
+        }
+        if "final_weight" in sums:
+            metrics["completions"] = sums["final_weight"]
+        return TrainState(state.step + 1, params, opt_state), metrics
+
+    return jax.jit(
+        step,
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=(shardings, NamedSharding(mesh, PartitionSpec())),
+        donate_argnums=0,
+    )
+
+
+def make_eval_step(
+    mesh: Mesh,
+    model: Decoder,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+) -> Callable[[TrainState, TreeBatch], Sums]:
+    """The jitted evaluation step: (state, batch `[1, B, S]`) -> sums over the batch."""
+    _, shardings = state_shardings(mesh, model, optimizer)
+    return jax.jit(
+        lambda state, batch: objective(state.params, jax.tree.map(lambda x: x[0], batch)),
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=NamedSharding(mesh, PartitionSpec()),
+    )
