@@ -19,11 +19,11 @@ def get_config() -> ConfigDict:
             "granularity": "toolprm",
             "target": "label",
             "seed": 0,
-            "steps": 6000,
-            "accumulation": 1,
-            "log_every": 20,
-            "eval_every": 500,
-            "checkpoint_every": 250,
+            "steps": 3400,
+            "accumulation": 4,
+            "log_every": 10,
+            "eval_every": 400,
+            "checkpoint_every": 200,
             "keep": 2,
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1},
             "model": {
@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
                 "qkv_bias": True,
                 "tie_embeddings": False,
                 "dtype": "float32",
-                "remat": False,
+                "remat": True,
             },
             "optimizer": {
                 "learning_rate": 3e-3,
@@ -57,12 +57,12 @@ def get_config() -> ConfigDict:
                 "format": "",  # "": recognised
                 "seed": 0,
                 "groups": 1_000_000,
-                "group_size": 4,
+                "group_size": 7,
                 "row_length": 512,
-                "rows_per_batch": 16,
+                "rows_per_batch": 8,
                 "epochs": 0,  # 0: as many as the steps need
-                "copy_warmup_rows": 4800,
-                "eval_items": 100,
+                "copy_warmup_rows": 2400,
+                "eval_items": 60,
             },
         }
     )

@@ -36,6 +36,7 @@ class Costs(NamedTuple):
     policy_tokens: Array  # int32[B]
     prm_tokens: Array  # int32[B], markers included
     unshared_policy_tokens: Array  # int32[B], as if every walker ran alone
+    unshared_prm_tokens: Array  # int32[B], likewise
     pool_high_water: Array  # int32[B], slots
 
 
@@ -43,7 +44,7 @@ class Flags(NamedTuple):
     """What overflowed, per query."""
 
     pool_overflow: Array  # bool[B]: a walker found no free slot and died
-    step_overflow: Array  # bool[B]: a walker reached the step limit and died
+    step_overflow: Array  # bool[B]: a walker reached the step or completion limit and died
 
 
 def sample_token(logits: Array, uniform: Array, lanes: Array, temperature: float) -> Array:
@@ -111,7 +112,9 @@ def first_equal(*keys: Array, among: Array) -> Array:
     return jnp.where(among, first, jnp.arange(width, dtype=jnp.int32)[None, :])
 
 
-class _Walk(NamedTuple):
+class Walk(NamedTuple):
+    """State of the loop over tokens."""
+
     step: Array
     pool: Pool
     cache: Cache
@@ -133,7 +136,8 @@ def walk(
     stop_kinds: tuple[int, ...],
     temperature: float,
     lane_width: int,
-) -> _Walk:
+    max_tokens: int,
+) -> Walk:
     """Runs all walkers to their next boundary.
 
     Args:
@@ -148,6 +152,7 @@ def walk(
       stop_kinds: kinds of boundary at which a walker stops.
       temperature: of the policy; 0 takes the likeliest token.
       lane_width: lanes per query that run at once.
+      max_tokens: limit of a completion, in tokens.
 
     Returns:
       The state with all walkers STOPPED, DEAD or IDLE.
@@ -170,7 +175,7 @@ def walk(
         fold = jax.vmap(jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, step))))
         return fold(walker_keys)
 
-    def body(state: _Walk) -> _Walk:
+    def body(state: Walk) -> Walk:
         step, pool, cache, walkers, costs, flags = state
         active = walkers.status == ACTIVE
         first = first_equal(walkers.nodes, among=active)
@@ -235,7 +240,8 @@ def walk(
         )
         at_boundary = jnp.any((events >= 0) & stops[events], axis=-1)
         ended = tokens == grammar.end_of_text
-        long = moves & (step + 1 >= limit) & ~at_boundary & ~tracker.dead
+        long = (step + 1 >= limit) | (depths >= max_tokens)
+        long = moves & long & ~at_boundary & ~tracker.dead
         dead = lost | (moves & (tracker.dead | (ended & ~at_boundary))) | long
         status = jnp.where(dead, DEAD, jnp.where(moves & at_boundary, STOPPED, walkers.status))
         onto = moves[..., None] & (slot[..., None] == jnp.arange(size)[None, None, :])
@@ -257,12 +263,12 @@ def walk(
         flags = Flags(
             flags.pool_overflow | jnp.any(lost, axis=1), flags.step_overflow | jnp.any(long, axis=1)
         )
-        return _Walk(step + 1, pool, cache, walkers, costs, flags)
+        return Walk(step + 1, pool, cache, walkers, costs, flags)
 
     return jax.lax.while_loop(
         lambda state: jnp.any(state.walkers.status == ACTIVE),
         body,
-        _Walk(jnp.int32(0), pool, cache, walkers, costs, flags),
+        Walk(jnp.int32(0), pool, cache, walkers, costs, flags),
     )
 
 

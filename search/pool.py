@@ -66,17 +66,17 @@ def make_lanes(slots: Array, tokens: Array, depths: Array, paths: Array, active:
       slots: int32[B, W], where the lane's own keys and values go; P where nowhere.
       tokens: int32[B, W].
       depths: int32[B, W].
-      paths: bool[B, W, P], everything that the lane sees; its own slot is ignored.
+      paths: bool[B, W, P], a path that leads to the lane; what follows its own slot is ignored.
       active: bool[B, W], idle lanes see only themselves.
     """
     size = paths.shape[-1]
     slots = jnp.where(active, slots, size)
     # What this chunk is about to store isn't in the cache yet; it is seen through `within`.
     inside = jnp.any(slots[:, :, None] == jnp.arange(size)[None, None, :], axis=1)
-    sees = paths & active[..., None]
+    above = jnp.arange(size)[None, None, :] < slots[..., None]
+    sees = paths & above & active[..., None]
     columns = jnp.minimum(slots, size - 1)[:, None, :]
     within = jnp.take_along_axis(sees, columns, axis=2) & (slots < size)[:, None, :]
-    within &= slots[:, None, :] < slots[:, :, None]
     ancestors = sees & ~inside[:, None, :]
     highest = jnp.max(jnp.where(ancestors, jnp.arange(size)[None, None, :] + 1, 0))
     return Lanes(

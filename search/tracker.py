@@ -112,9 +112,7 @@ def initial(grammar: Grammar, shape: tuple[int, ...]) -> Tracker:
     )
 
 
-def _step(
-    grammar: Grammar, tracker: Tracker, symbol: Array
-) -> tuple[Tracker, tuple[Array, Array]]:
+def _step(grammar: Grammar, tracker: Tracker, symbol: Array) -> tuple[Tracker, tuple[Array, Array]]:
     """Feeds one symbol (a byte, or EOT) to every tracker; returns the events, 0 for none."""
     context = jnp.where(tracker.depth == 0, 0, 1 + (tracker.stack & 1).astype(jnp.int32))
     row = context * grammar.num_modes + tracker.mode
@@ -165,7 +163,9 @@ def advance(grammar: Grammar, tracker: Tracker, tokens: Array) -> tuple[Tracker,
         after, fired = _step(grammar, state, symbol)
         active = (index < lengths) & ~state.dead
         state = jax.tree.map(
-            lambda new, old: jnp.where(active.reshape(shape + (1,) * (new.ndim - len(shape))), new, old),
+            lambda new, old: jnp.where(
+                active.reshape(shape + (1,) * (new.ndim - len(shape))), new, old
+            ),
             after,
             state,
         )

@@ -13,6 +13,7 @@ import numpy as np
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.tokens.tree import TokenTree, TreeBatch, pack, to_batch
 
+COPY_LENGTH = 128  # tokens of a sequence of CopyWarmup
 _ENDLESS = 10**12  # items; grain needs a finite length
 
 
@@ -36,12 +37,13 @@ class Fed(NamedTuple):
 
 
 class CopyWarmup:
-    """Periodic sequences over random tokens, each one row long: what teaches a model to copy.
+    """Periodic sequences over random tokens: what teaches a model to copy.
 
-    Loss is on the tokens after the first period.
+    Loss is on the tokens after the first period. Ids are log-uniform, so that the first ones are
+    frequent enough for the model to find out quickly what copying is.
 
     Args:
-      rows: number of items.
+      rows: number of items, each one row of sequences.
       row_length: S, in tokens.
       num_tokens: ids are drawn below it.
       seed: of the sequences.
@@ -58,9 +60,13 @@ class CopyWarmup:
 
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
         rng = np.random.default_rng((self._seed, index))
-        period = int(rng.integers(6, 41))
-        cycle = rng.integers(self._num_tokens, size=period)
-        return [chain(np.resize(cycle, self._row_length), unweighted=period)]
+        length = min(COPY_LENGTH, self._row_length)
+        trees = []
+        for _ in range(self._row_length // length):
+            period = int(rng.integers(6, 41))
+            cycle = (self._num_tokens ** rng.random(period)).astype(np.int64)
+            trees.append(chain(np.resize(cycle, length), unweighted=period))
+        return trees
 
 
 def chain(tokens: np.ndarray, unweighted: int) -> TokenTree:

@@ -116,14 +116,22 @@ def build_source(config: ConfigDict, codec: Codec, *, heldout: bool) -> Any:
     )
 
 
-def build_stream(config: ConfigDict, codec: Codec, source: TreeSource) -> grain.DatasetIterator:
-    """The training batches of this process, with the copy warm-up first."""
+def build_stream(
+    config: ConfigDict, codec: Codec, source: TreeSource, shards: int
+) -> grain.DatasetIterator:
+    """The training batches of this process, with the copy warm-up first.
+
+    Raises:
+      DataError: the rows of a batch don't divide into accumulation times `shards`, the devices
+        along the batch.
+    """
     data = config.data
     rows, processes = data.rows_per_batch, jax.process_count()
-    if rows % (processes * config.accumulation):
+    parts = config.accumulation * shards
+    if rows % math.lcm(processes * config.accumulation, parts):
         raise DataError(
-            f"data.rows_per_batch: {rows} rows don't divide into {processes} processes "
-            f"times accumulation {config.accumulation}"
+            f"data.rows_per_batch: {rows} rows don't divide by accumulation "
+            f"{config.accumulation} times the {shards} devices along data and fsdp"
         )
     warmup = None
     if data.copy_warmup_rows:
@@ -192,7 +200,7 @@ def run(config: ConfigDict, workdir: Path, *, resume: bool = True) -> Result:
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     codec, decoder, params = build_codec(config)
     source = build_source(config, codec, heldout=False)
-    stream = build_stream(config, codec, source)
+    stream = build_stream(config, codec, source, mesh.shape["data"] * mesh.shape["fsdp"])
     heldout: list[TreeBatch] = []
     if config.eval_every:
         items = build_source(config, codec, heldout=True)
@@ -286,6 +294,7 @@ def run(config: ConfigDict, workdir: Path, *, resume: bool = True) -> Result:
     finally:
         signal.signal(signal.SIGTERM, previous)
         metrics_file.close()
+        stream.close()
         checkpoints.close()
     if source.too_long:
         _log.warning(

@@ -12,22 +12,22 @@ from toolprm_jax.annotation.labels import Step
 from toolprm_jax.annotation.readers import read_records
 from toolprm_jax.annotation.records import DataError, Record
 from toolprm_jax.tokens.codec import Codec
-from toolprm_jax.tokens.examples import Rollout, lm_tree, prm_trees
+from toolprm_jax.tokens.examples import Rollout, lm_trees, prm_trees
 from toolprm_jax.tokens.tree import TokenTree
 from toolprm_jax.toolworld.masked import masked_group
 from toolprm_jax.toolworld.spec import Split
 
 
 class ToolworldSource:
-    """Masked groups of queries of the embedded corpus; a group shares its tools and is one tree.
+    """Masked groups of queries of the embedded corpus: one tool list, and as many queries as fit.
 
     Args:
       codec: tokenizer, template and contract of the policy.
       seed: of the corpus.
       split: which tools.
       groups: number of items.
-      group_size: queries per group.
-      row_length: S, in tokens; a larger group becomes several trees that repeat the tool list.
+      group_size: the most queries of a group.
+      row_length: S, in tokens; the corpus has no end, so a group stops where its row is full.
 
     Attributes:
       too_long: indices of the items that were read and hold a query that fits no row.
@@ -53,10 +53,10 @@ class ToolworldSource:
 
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
         records = masked_group(self._seed, self._split, index, self._group_size)
-        trees, too_long = _lm_trees(self._codec, records, self._row_length)
+        trees, too_long = lm_trees(self._codec, records, self._row_length)
         if too_long:
             self.too_long.add(index)
-        return trees
+        return trees[:1]
 
 
 class RecordSource:
@@ -94,7 +94,7 @@ class RecordSource:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
-        trees, too_long = _lm_trees(self._codec, [self._records[index]], self._row_length)
+        trees, too_long = lm_trees(self._codec, [self._records[index]], self._row_length)
         if too_long:
             self.too_long.add(index)
         return trees
@@ -186,18 +186,3 @@ def _step(where: str, value: Any) -> Step:
         if value.get(name) not in ("+", "-"):
             raise DataError(f'{where}.{name}: expected "+" or "-"')
     return Step(Kind[value["kind"]], value["end"], value["label"] == "+", value["prefix"] == "+")
-
-
-def _lm_trees(
-    codec: Codec, records: Sequence[Record], row_length: int
-) -> tuple[list[TokenTree], int]:
-    """Records as trees that fit a row, halving where they don't; and how many fit none."""
-    tree = lm_tree(codec, records)
-    if len(tree.tokens) <= row_length:
-        return [tree], 0
-    if len(records) == 1:
-        return [], 1
-    half = len(records) // 2
-    first, few = _lm_trees(codec, records[:half], row_length)
-    second, more = _lm_trees(codec, records[half:], row_length)
-    return first + second, few + more

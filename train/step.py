@@ -194,7 +194,7 @@ def make_train_step(
         metrics = {
             **means(sums),
             "weight": sums["weight"],
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
         }
         if "final_weight" in sums:
             metrics["completions"] = sums["final_weight"]

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+_MASKED = -1e30  # added to the score of a key that is not seen; finite, so a row never yields NaN
+
 
 def tree_visibility(exits_BxS: Array) -> Array:
     """Which tokens of a row each token sees: its ancestors and itself.
@@ -41,20 +43,25 @@ def attend(q_BxSxHxD: Array, blocks: Sequence[tuple[Array, Array, Array]]) -> Ar
     """
     batch, length, heads, dim = q_BxSxHxD.shape
     kv_heads = blocks[0][0].shape[2]
-    q = q_BxSxHxD.reshape(batch, length, kv_heads, heads // kv_heads, dim) * dim**-0.5
-    scores = [
-        jnp.where(
-            mask[:, None, None],
-            jnp.einsum("bskgd,btkd->bkgst", q, keys).astype(jnp.float32),
-            jnp.finfo(jnp.float32).min,
-        )
-        for keys, _, mask in blocks
-    ]
-    probs = jax.nn.softmax(jnp.concatenate(scores, axis=-1), axis=-1).astype(q.dtype)
-    out = jnp.zeros_like(q)
-    start = 0
-    for _, values, _ in blocks:
-        stop = start + values.shape[1]
-        out += jnp.einsum("bkgst,btkd->bskgd", probs[..., start:stop], values)
-        start = stop
-    return out.reshape(batch, length, heads, dim)
+    groups = heads // kv_heads
+    q = (q_BxSxHxD * dim**-0.5).reshape(batch, length, kv_heads, groups, dim)
+    # [B, K, G * S, D]: one plain batched product per block, which CPUs too do well.
+    q = q.transpose(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * length, dim)
+    scores = []
+    for keys, _, mask in blocks:
+        s = jnp.einsum("bksd,btkd->bkst", q, keys).astype(jnp.float32)
+        bias = jnp.where(mask, 0.0, _MASKED)[:, None, None]
+        scores.append(s.reshape(batch, kv_heads, groups, length, -1) + bias)
+    highest = jnp.max(
+        jnp.stack([jnp.max(s, axis=-1, keepdims=True) for s in scores]), axis=0
+    )
+    out = jnp.zeros((batch, kv_heads, groups * length, dim), jnp.float32)
+    total = jnp.zeros_like(highest)
+    for s, (_, values, _) in zip(scores, blocks, strict=True):
+        weights = jnp.exp(s - jax.lax.stop_gradient(highest))
+        total += jnp.sum(weights, axis=-1, keepdims=True)
+        weights = weights.reshape(batch, kv_heads, groups * length, -1).astype(values.dtype)
+        out += jnp.einsum("bkst,btkd->bksd", weights, values).astype(jnp.float32)
+    out = out.reshape(batch, kv_heads, groups, length, dim) / total
+    out = out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, dim)
+    return out.astype(q_BxSxHxD.dtype)

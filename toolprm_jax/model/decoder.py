@@ -74,6 +74,7 @@ class Attention(nn.Module):
         cache: Sequence[KeyValues],
         cache_masks: Sequence[Array],
     ) -> tuple[Array, KeyValues]:
+        """Attends to the cache and to `x`; returns the output and the new keys and values."""
         c = self.config
 
         def project(heads: int, name: str) -> Array:
@@ -97,6 +98,7 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """Maps `[B, S, hidden_size]` to the same shape."""
         c = self.config
 
         def dense(features: int, name: str) -> nn.Dense:
@@ -121,6 +123,7 @@ class Block(nn.Module):
         mask: Array,
         cache_masks: Sequence[Array],
     ) -> tuple[Array, KeyValues]:
+        """One layer; the carry is `x`, the scanned output the new keys and values."""
         c = self.config
 
         def norm(name: str) -> nn.RMSNorm:
@@ -145,6 +148,7 @@ class Decoder(nn.Module):
     config: DecoderConfig
 
     def setup(self) -> None:
+        """Makes the embeddings, the scanned layers and the output."""
         c = self.config
         # Unit-variance embeddings and an output layer of its own are what small models learn to
         # copy with (our choice); imported checkpoints overwrite both.
@@ -161,7 +165,8 @@ class Decoder(nn.Module):
             nn.remat(Block, prevent_cse=False) if c.remat else Block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
+            # Flax annotates an int; a pytree prefix per argument is documented.
+            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
             length=c.num_layers,
         )(c)
 

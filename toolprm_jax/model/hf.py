@@ -79,23 +79,27 @@ def config_to_hf(config: DecoderConfig, dtype: str, end_of_text: int | None) -> 
     }
 
 
-def config_from_hf(data: dict[str, Any], source: Path) -> DecoderConfig:
+def config_from_hf(data: Any, source: Path) -> DecoderConfig:
     """The decoder that a `config.json` describes.
 
     Raises:
       DataError: an architecture or option that this decoder does not compute, or a missing field.
     """
+    if not isinstance(data, dict):
+        raise DataError(f"{source}: expected a JSON object")
     if data.get("model_type") != "qwen2":
         raise DataError(f"{source}: model_type is {data.get('model_type')!r}, expected 'qwen2'")
     if data.get("use_sliding_window"):
         raise DataError(f"{source}: use_sliding_window is not supported")
-    if data.get("rope_scaling"):
-        raise DataError(f"{source}: rope_scaling is not supported")
+    if data.get("hidden_act", "silu") != "silu":
+        raise DataError(f"{source}: hidden_act is {data['hidden_act']!r}, expected 'silu'")
+    rope = data.get("rope_parameters") or {}
+    if data.get("rope_scaling") or rope.get("rope_type", "default") != "default":
+        raise DataError(f"{source}: scaled rotary positions are not supported")
     if data.get("quantization_config"):
         raise DataError(f"{source}: quantised weights are not supported")
     try:
         heads = data["num_attention_heads"]
-        rope = data.get("rope_parameters") or data
         return DecoderConfig(
             vocab_size=data["vocab_size"],
             hidden_size=data["hidden_size"],
@@ -104,7 +108,7 @@ def config_from_hf(data: dict[str, Any], source: Path) -> DecoderConfig:
             num_heads=heads,
             num_kv_heads=data.get("num_key_value_heads", heads),
             head_dim=data.get("head_dim") or data["hidden_size"] // heads,
-            rope_theta=float(rope.get("rope_theta", 10_000.0)),
+            rope_theta=float((rope or data).get("rope_theta", 10_000.0)),
             rms_norm_eps=float(data.get("rms_norm_eps", 1e-6)),
             tie_embeddings=bool(data.get("tie_word_embeddings", False)),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -57,6 +58,35 @@ class Codec:
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
             "input_ids"
         ]  # type: ignore[return-value]
+
+    @cached_property
+    def _byte_ids(self) -> dict[int, int]:
+        return {piece[0]: i for i, piece in enumerate(self.pieces) if piece and len(piece) == 1}
+
+    def encode_bytes(self, text: str) -> list[int]:
+        """Token ids that spell exactly the text's bytes.
+
+        A tokenizer may normalise what it reads (Qwen2 composes accents), and then byte offsets into
+        the text say nothing about its tokens. Such runs of the text become one token per byte.
+        """
+
+        def spelled(part: str) -> list[int] | None:
+            # A lone surrogate has no UTF-8, so the tokenizer can't read it.
+            if any("\ud800" <= char <= "\udfff" for char in part):
+                return None
+            ids = self.encode(part)
+            return ids if self.decode(ids) == part.encode() else None
+
+        whole = spelled(text)
+        if whole is not None:
+            return whole
+        out: list[int] = []
+        for part in re.findall(r"[\x00-\x7f]+|[^\x00-\x7f]+", text):
+            ids = spelled(part)
+            if ids is None:
+                ids = [self._byte_ids[byte] for byte in part.encode("utf-8", "surrogatepass")]
+            out += ids
+        return out
 
     def decode(self, ids: Sequence[int]) -> bytes:
         """Bytes that token ids stand for; special tokens stand for none."""

@@ -42,7 +42,7 @@ class Contract:
     def check(self, other: Contract, *names: str) -> None:
         """Raises ContractError unless the named fields (all where none is named) are equal."""
         wrong = [
-            f"{f.name} is {getattr(self, f.name)!r} in one and {getattr(other, f.name)!r} in the other"
+            f"{f.name} is {getattr(self, f.name)!r} in one, {getattr(other, f.name)!r} in the other"
             for f in fields(self)
             if (not names or f.name in names) and getattr(self, f.name) != getattr(other, f.name)
         ]
@@ -103,7 +103,9 @@ def make_contract(
         )
     labels = [tokenizer.encode(text, add_special_tokens=False) for text in LABEL_TOKENS]
     if any(len(ids) != 1 for ids in labels) or tokenizer.eos_token_id is None:
-        raise ContractError('the tokenizer needs an end-of-text token and single tokens "+" and "-"')
+        raise ContractError(
+            'the tokenizer needs an end-of-text token and single tokens "+" and "-"'
+        )
     return Contract(
         template=template,
         vocabulary=vocabulary_hash(tokenizer),

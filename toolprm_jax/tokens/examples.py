@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..annotation.grammar import Kind
 from ..annotation.labels import GRANULARITY, Step
-from ..annotation.records import Record
+from ..annotation.records import DataError, Record
 from .codec import Codec
 from .tree import TokenTree, TreeBuilder
 from .vocabulary import ends_to_tokens
@@ -24,26 +24,62 @@ class Rollout(NamedTuple):
     died: bool = False
 
 
-def lm_tree(codec: Codec, records: Sequence[Record]) -> TokenTree:
-    """Prompts and gold completions in one tree; only the completions carry loss.
+def lm_trees(
+    codec: Codec, records: Sequence[Record], row_length: int
+) -> tuple[list[TokenTree], int]:
+    """Prompts and gold completions as trees that fit a row; only the completions carry loss.
 
     Records that share their tools share that part of the prompt.
+
+    Args:
+      codec: tokenizer, template and contract.
+      records: with known answers.
+      row_length: S, in tokens; a new tree starts where the next record would not fit.
+
+    Returns:
+      The trees, and how many records do not fit a row even alone.
+
+    Source: our choice.
     """
+    trees: list[TokenTree] = []
     builder = TreeBuilder()
+    too_long = 0
     for record in records:
         prompt = codec.prompt(record)
-        builder.add_path([*prompt, *codec.gold(record)], unweighted=len(prompt))
-    return builder.build()
+        path = [*prompt, *codec.gold(record)]
+        if len(path) > row_length:
+            too_long += 1
+            continue
+        if len(builder) + builder.new_nodes(path, ()) > row_length:
+            trees.append(builder.build())
+            builder = TreeBuilder()
+        builder.add_path(path, unweighted=len(prompt))
+    if len(builder):
+        trees.append(builder.build())
+    return trees, too_long
 
 
 def marked_path(codec: Codec, rollout: Rollout) -> tuple[list[int], list[Marker]]:
     """A rollout's token ids, up to its last marker, and its markers by token index.
 
-    The index is -1 for a marker on the prompt's last token (an empty completion).
+    The index is -1 for a marker on the prompt's last token (an empty completion). Where engines
+    wrote U+FFFD for broken UTF-8, `token_ids` do not spell the text that was labelled, so the text
+    is tokenised instead.
+
+    Raises:
+      DataError: `token_ids` spell another text, or a step ends past the completion.
     """
     contract = codec.contract
-    assert contract.granularity is not None and contract.target is not None
-    ids = list(rollout.token_ids or codec.encode(rollout.completion))
+    assert contract.granularity is not None
+    assert contract.target is not None
+    data = rollout.completion.encode("utf-8", "surrogatepass")
+    ids = list(rollout.token_ids or ())
+    if not ids or codec.decode(ids) != data:
+        if ids and "\ufffd" not in rollout.completion:
+            raise DataError(f"token_ids: they do not spell the completion {rollout.completion!r}")
+        ids = codec.encode_bytes(rollout.completion)
+    if any(step.end > len(data) for step in rollout.steps):
+        raise DataError(f"steps: one ends past the {len(data)} bytes of {rollout.completion!r}")
     lengths = [len(codec.pieces[i] or b"") if i < len(codec.pieces) else 0 for i in ids]
     steps = [s for s in rollout.steps if s.kind in GRANULARITY[contract.granularity]]
     indices = ends_to_tokens(lengths, [step.end for step in steps])

@@ -97,7 +97,7 @@ class TreeBuilder:
         return nodes
 
     def add_marker(self, node: int, token: int, kind: int, label: int) -> None:
-        """Hangs a labelled marker leaf on `node`; identical leaves merge and add up their weight."""
+        """Hangs a labelled marker leaf on `node`; identical leaves merge, their weights add up."""
         self._weights[self._child(node, token, kind, label)] += 1.0
 
     def new_nodes(self, tokens: Sequence[int], markers: Iterable[tuple[int, int, int, int]]) -> int:
@@ -186,11 +186,8 @@ def pack(trees: Iterable[TokenTree], row_length: int) -> TreeBatch:
         length = len(tree.tokens)
         if length > row_length:
             raise ValueError(f"a tree of {length} tokens is longer than the row of {row_length}")
-        for row, fill in enumerate(used):
-            if fill + length <= row_length:
-                break
-        else:
-            row = len(rows)
+        row = next((i for i, fill in enumerate(used) if fill + length <= row_length), len(rows))
+        if row == len(rows):
             rows.append([])
             used.append(0)
         rows[row].append(tree)

@@ -29,17 +29,21 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes | None]:
       tokenizer: a byte-level BPE tokenizer (Qwen2, Llama 3, GPT-2 ...).
 
     Returns:
-      One entry per id in `range(len(tokenizer))`; None for special and added tokens, which stand
-      for no bytes of the text.
+      One entry per id in `range(len(tokenizer))`; None for special tokens, which stand for no
+      bytes of the text. Added tokens that are not special (`<tool_call>` of Qwen2.5) stand for
+      their own text.
 
     Raises:
       ValueError: a token has a character outside the byte-level alphabet.
     """
     alphabet = _byte_of_char()
-    added = set(tokenizer.added_tokens_decoder)
+    added = tokenizer.added_tokens_decoder
     out: list[bytes | None] = []
-    for token_id, token in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))):
-        if token_id in added or token is None:
+    for token_id, token in enumerate(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))):
+        if token_id in added:
+            out.append(None if added[token_id].special else added[token_id].content.encode())
+            continue
+        if token is None:
             out.append(None)
             continue
         try:

@@ -1,0 +1,164 @@
+"""Checkpoints: whole ones restore exactly, damaged and half-written ones are skipped by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh
+
+from toolprm_jax.model.checkpoint import (
+    MANIFEST_FILE,
+    CheckpointError,
+    newest_valid,
+    read_run,
+    restore_params,
+    verify_manifest,
+)
+from toolprm_jax.tokens.codec import load_tokenizer
+from toolprm_jax.tokens.contract import Contract, ContractError
+from train.checkpoint import Checkpoints, RunFiles
+from train.data import CopyWarmup, tree_stream
+from train.sharding import AXES, make_mesh
+from train.step import TrainState, init_state, make_optimizer, make_schedule, state_shardings
+
+OPTIMIZER = make_optimizer(make_schedule(1e-2, 2, 100, 0.1), 0.01, 1.0, 0.9, 0.95)
+
+
+def one_device() -> Mesh:
+    return Mesh(np.array(jax.devices()[:1]).reshape(1, 1, 1), AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def stream() -> Any:
+    return tree_stream(CopyWarmup(50, 16, 50, 0), row_length=16, rows=2, seed=0)
+
+
+@pytest.fixture
+def files(model: Any, contract: Contract, tokenizer_dir: Path) -> RunFiles:
+    return RunFiles(model.config, {"steps": 9}, contract, load_tokenizer(tokenizer_dir))
+
+
+@pytest.fixture
+def saved(tmp_path: Path, model: Any, files: RunFiles) -> tuple[Path, dict[int, TrainState]]:
+    """Checkpoints of steps 1, 2 and 3 (1 is not kept), after as many batches."""
+    data, states = stream(), {}
+    checkpoints = Checkpoints(tmp_path / "c", files, keep=2)
+    for step in (1, 2, 3):
+        next(data)
+        state = init_state(one_device(), model, OPTIMIZER, jax.random.key(step))
+        states[step] = state._replace(step=jax.numpy.int32(step))
+        checkpoints.save(step, states[step], data)
+    checkpoints.close()
+    data.close()
+    return tmp_path / "c", states
+
+
+def assert_equal(a: Any, b: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
+
+
+def flip_a_bit(folder: Path) -> Path:
+    """In the largest array file, where Orbax itself does not notice."""
+    victim = max(
+        (p for p in (folder / "params").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+    )
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(data)
+    return victim
+
+
+@pytest.mark.parametrize("shape", [None, (2, 2, 2)])
+def test_restore_is_exact_on_any_mesh(
+    saved: tuple[Path, dict[int, TrainState]], model: Any, files: RunFiles, shape: Any
+) -> None:
+    folder, states = saved
+    assert sorted(p.name for p in folder.iterdir()) == ["2", "3"]
+    mesh = one_device() if shape is None else make_mesh(*shape)
+    abstract, shardings = state_shardings(mesh, model, OPTIMIZER)
+    data, other = stream(), stream()
+    checkpoints = Checkpoints(folder, files, keep=2)
+    restored = checkpoints.restore(abstract, data)
+    checkpoints.close()
+    assert restored is not None
+    step, state = restored
+    assert step == 3
+    assert_equal(state, states[3])
+    assert jax.tree.map(lambda x: x.sharding, state.params) == shardings.params
+    for _ in range(3):
+        next(other)
+    assert_equal(next(data).batch, next(other).batch)
+    data.close()
+    other.close()
+
+
+def test_only_parameters(saved: tuple[Path, dict[int, TrainState]], model: Any) -> None:
+    folder, states = saved
+    for path, step in ((folder, 3), (folder / "2", 2)):
+        config, params = restore_params(path)
+        assert config == model.config
+        assert_equal(params, states[step].params)
+    assert read_run(folder / "3")["config"] == {"steps": 9}
+
+
+def test_a_flipped_bit_is_found_and_the_one_before_used(
+    saved: tuple[Path, dict[int, TrainState]],
+    model: Any,
+    files: RunFiles,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    folder, states = saved
+    victim = flip_a_bit(folder / "3")
+    data = stream()
+    checkpoints = Checkpoints(folder, files, keep=2)
+    with caplog.at_level(logging.WARNING):
+        restored = checkpoints.restore(state_shardings(one_device(), model, OPTIMIZER)[0], data)
+    assert restored is not None
+    assert restored[0] == 2
+    assert_equal(restored[1], states[2])
+    assert [r.getMessage() for r in caplog.records if "skipped" in r.getMessage()] == [
+        f"checkpoint skipped: {victim}: damaged: its SHA-256 is not the manifest's"
+    ]
+    # The run goes on and writes that step again.
+    next(data)
+    checkpoints.save(3, states[3], data)
+    checkpoints.close()
+    data.close()
+    verify_manifest(folder / "3")
+    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+        restore_params(folder.parent)
+
+
+def test_half_written_and_altered_checkpoints_are_not_used(
+    saved: tuple[Path, dict[int, TrainState]],
+) -> None:
+    folder, _ = saved
+    (folder / "3" / MANIFEST_FILE).unlink()
+    newest = newest_valid(folder)
+    assert newest is not None
+    assert newest.name == "2"
+    with pytest.raises(CheckpointError, match="half-written"):
+        verify_manifest(folder / "3")
+    (folder / "2" / "stray").write_text("")
+    with pytest.raises(CheckpointError, match="not those of its manifest"):
+        verify_manifest(folder / "2")
+    assert newest_valid(folder) is None
+
+
+def test_another_contract_is_an_error(
+    saved: tuple[Path, dict[int, TrainState]], model: Any, files: RunFiles
+) -> None:
+    other = dataclasses.replace(
+        files, contract=dataclasses.replace(files.contract, target="prefix")
+    )
+    data = stream()
+    checkpoints = Checkpoints(saved[0], other, keep=2)
+    with pytest.raises(ContractError, match="target is 'label' in one and 'prefix' in the other"):
+        checkpoints.restore(state_shardings(one_device(), model, OPTIMIZER)[0], data)
+    checkpoints.close()
+    data.close()

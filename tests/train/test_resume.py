@@ -1,0 +1,189 @@
+"""Whole runs: killed and resumed, stopped by SIGTERM, diverging, and misconfigured."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from toolprm_jax.annotation.records import DataError
+from toolprm_jax.model.checkpoint import restore_params
+from toolprm_jax.model.hf import load_model
+from toolprm_jax.tokens.contract import Contract
+from train.main import load_config, main, override
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    "--config.steps=7",
+    "--config.log_every=1",
+    "--config.eval_every=4",
+    "--config.checkpoint_every=2",
+    "--config.optimizer.warmup_steps=2",
+    "--config.model.hidden_size=16",
+    "--config.model.intermediate_size=32",
+    "--config.model.num_layers=1",
+    "--config.model.num_heads=2",
+    "--config.model.num_kv_heads=1",
+    "--config.model.head_dim=8",
+    "--config.data.rows_per_batch=4",
+    "--config.accumulation=2",
+    "--config.data.group_size=1",
+    "--config.data.copy_warmup_rows=6",
+    "--config.data.eval_items=3",
+]
+# Runs main() after making the n-th batch on the device send a signal to the process itself.
+PROGRAM = """
+import os, sys
+import train.loop
+from train.main import main
+at, number = int(sys.argv[1]), int(sys.argv[2])
+place, calls = train.loop.to_device, [0]
+def to_device(batch, sharding, parts):
+    calls[0] += parts > 1  # evaluation has one part
+    if calls[0] == at:
+        os.kill(os.getpid(), number)
+    return place(batch, sharding, parts)
+train.loop.to_device = to_device
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def arguments(workdir: Path, tokenizer: Path, *more: str) -> list[str]:
+    config = ROOT / "configs" / "toy_policy.py"
+    return [
+        f"--config={config}",
+        f"--workdir={workdir}",
+        f"--config.tokenizer={tokenizer}",
+        *TINY,
+        *more,
+    ]
+
+
+def start(at: int, number: int, *args: str) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(at), str(int(number)), *args],
+        cwd=ROOT,
+        env={**env, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def metrics(workdir: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "tokens_per_s"} for line in lines]
+
+
+def test_killed_and_stopped_runs_end_bit_for_bit_like_an_unbroken_one(
+    tmp_path: Path, tokenizer_dir: Path
+) -> None:
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    done = start(0, 0, *arguments(unbroken, tokenizer_dir))
+    assert done.returncode == 0, done.stderr
+
+    done = start(4, signal.SIGKILL, *arguments(broken, tokenizer_dir))
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (broken / "model").exists()
+    # Counted from the step it resumed at: ends early, with a checkpoint, and without an error.
+    done = start(2, signal.SIGTERM, *arguments(broken, tokenizer_dir))
+    assert done.returncode == 0, done.stderr
+    assert not (broken / "model").exists()
+    stopped_at = metrics(broken)[-1]["step"]
+    assert stopped_at < 7
+    assert (broken / "checkpoints" / str(stopped_at)).is_dir()
+    done = start(0, 0, *arguments(broken, tokenizer_dir))
+    assert done.returncode == 0, done.stderr
+    assert f"resumed at step {stopped_at}" in done.stderr
+
+    _, a = restore_params(unbroken / "checkpoints" / "7")
+    _, b = restore_params(broken / "checkpoints" / "7")
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+    assert [m["step"] for m in metrics(broken)] == list(range(1, 8))
+    evaluated = {"eval_loss", "eval_accuracy"}
+    for x, y in zip(metrics(unbroken), metrics(broken), strict=True):
+        # The stopped run evaluates once more, at its end.
+        assert {k: v for k, v in x.items() if k not in evaluated} == {
+            k: v for k, v in y.items() if k not in evaluated
+        }
+    assert metrics(unbroken)[-1] == metrics(broken)[-1]
+
+    config, model = load_model(unbroken / "model")
+    assert config.hidden_size == 16
+    flat = jax.tree.leaves(jax.tree.map(lambda x, y: np.abs(x - y).max(), model, a))
+    assert max(map(float, flat)) < 0.02  # bfloat16
+    assert Contract.load(unbroken / "model") == Contract.load(unbroken / "checkpoints" / "7")
+
+
+def test_a_diverging_run_stops_with_the_step(
+    tmp_path: Path, tokenizer_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(
+        arguments(
+            tmp_path / "w",
+            tokenizer_dir,
+            "--config.optimizer.learning_rate=1e38",
+            "--config.optimizer.warmup_steps=1",
+            "--config.accumulation=1",
+            "--config.data.rows_per_batch=8",
+            "--config.checkpoint_every=100",
+            "--config.eval_every=0",
+            "--config.log_every=100",
+        )
+    )
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert status == 2
+    assert "error: step " in error
+    assert "diverged" in error
+    assert list((tmp_path / "w" / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments_", "message"),
+    [
+        (["--config=nowhere.py"], "nowhere.py: no such config file"),
+        (["--config.stepz=3"], "--config.stepz=3: expected --config.KEY=VALUE with a key"),
+        (["--config.steps"], "--config.steps: expected --config.KEY=VALUE"),
+        (["--config.steps=many"], "--config.steps=many: expected int, found 'many'"),
+        (["--config.model.remat=1"], "expected bool, found '1'"),
+        (["--config.objective=rl"], "objective: expected lm or prm, got 'rl'"),
+        (["--config.tokenizer=/nowhere"], "/nowhere: no tokenizer.json"),
+        (["--config.data.rows_per_batch=7"], "data.rows_per_batch: 7 rows don't divide"),
+        (["--config.mesh.tensor=3"], "devices"),
+        (["--frobnicate"], "unknown argument --frobnicate"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments_: list[str],
+    message: str,
+    tmp_path: Path,
+    tokenizer_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*arguments(tmp_path / "w", tokenizer_dir), *arguments_]) == 2
+    out = capsys.readouterr()
+    assert out.out == ""
+    (line,) = [line for line in out.err.splitlines() if "error" in line]
+    assert line.startswith("toolprm-train: error: ")
+    assert message in line
+
+
+def test_overrides_take_the_type_of_what_they_replace() -> None:
+    config = load_config(ROOT / "configs" / "toy_policy.py")
+    for setting in ("steps=3", "optimizer.learning_rate=1", "model.remat=true", "template=hammer"):
+        override(config, f"--config.{setting}")
+    assert config.steps == 3
+    assert config.optimizer.learning_rate == 1.0
+    assert config.model.remat is True
+    assert config.template == "hammer"
+    with pytest.raises(DataError, match="expected int"):
+        override(config, "--config.steps=2.5")
