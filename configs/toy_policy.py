@@ -18,8 +18,9 @@ def get_config() -> ConfigDict:
             "init": "",  # "": fresh parameters
             "granularity": "toolprm",
             "target": "label",
+            "induction_head": True,  # of fresh parameters
             "seed": 0,
-            "steps": 3400,
+            "steps": 2400,
             "accumulation": 4,
             "log_every": 10,
             "eval_every": 400,
@@ -34,7 +35,7 @@ def get_config() -> ConfigDict:
                 "num_heads": 4,
                 "num_kv_heads": 2,
                 "head_dim": 32,
-                "rope_theta": 10_000.0,
+                "rope_theta": 1_000_000.0,
                 "qkv_bias": True,
                 "tie_embeddings": False,
                 "dtype": "float32",
@@ -42,7 +43,7 @@ def get_config() -> ConfigDict:
             },
             "optimizer": {
                 "learning_rate": 3e-3,
-                "warmup_steps": 200,
+                "warmup_steps": 80,
                 "end_fraction": 0.1,
                 "weight_decay": 0.01,
                 "clip_norm": 1.0,
@@ -61,7 +62,7 @@ def get_config() -> ConfigDict:
                 "row_length": 512,
                 "rows_per_batch": 8,
                 "epochs": 0,  # 0: as many as the steps need
-                "copy_warmup_rows": 2400,
+                "copy_warmup_rows": 640,
                 "eval_items": 60,
             },
         }

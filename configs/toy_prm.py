@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
             "init": "toolprm_jax/toolworld/policy",  # "": fresh parameters
             "granularity": "toolprm",  # or "cprm", "orm"
             "target": "label",  # or "prefix"
+            "induction_head": True,  # of fresh parameters
             "seed": 0,
             "steps": 1500,
             "accumulation": 1,

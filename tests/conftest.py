@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:  # at run time imported where used, for the tests of rooms without JAX
+    from transformers import PreTrainedTokenizerBase
+
+    from toolprm_jax.tokens.codec import Codec
 
 NUM_DEVICES = 8  # fake CPU devices, so that sharded code runs on any machine
 _DEVICES_FLAG = "--xla_force_host_platform_device_count"
@@ -36,3 +42,30 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"no public data sets at {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def small_tokenizer() -> PreTrainedTokenizerBase:
+    """A byte-level BPE tokenizer trained on a little of the embedded corpus."""
+    from toolprm_jax.toolworld.tokenizer import corpus_texts, train_tokenizer
+
+    return train_tokenizer(corpus_texts(0, 50))
+
+
+@pytest.fixture(scope="session")
+def small_codec(small_tokenizer: PreTrainedTokenizerBase) -> Codec:
+    """The small tokenizer under the compact template, for a ToolPRM on plain labels."""
+    from toolprm_jax.tokens.codec import Codec
+    from toolprm_jax.tokens.contract import make_contract
+    from toolprm_jax.toolworld.tokenizer import EMBEDDING_ROWS
+
+    contract = make_contract(small_tokenizer, EMBEDDING_ROWS, "compact", "toolprm", "label")
+    return Codec(small_tokenizer, contract)
+
+
+@pytest.fixture(scope="session")
+def qwen_tokenizer(shared_data: Path) -> PreTrainedTokenizerBase:
+    """The real tokenizer of Qwen2."""
+    from toolprm_jax.tokens.codec import load_tokenizer
+
+    return load_tokenizer(shared_data / "qwen2-tokenizer")

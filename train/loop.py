@@ -18,8 +18,9 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.decoder import Decoder, DecoderConfig, Params
+from toolprm_jax.model.decoder import Decoder, DecoderConfig, Params, init_params
 from toolprm_jax.model.hf import load_model, save_model
+from toolprm_jax.model.initial import with_induction_head
 from toolprm_jax.model.prm import means
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
 from toolprm_jax.tokens.contract import make_contract
@@ -68,6 +69,9 @@ def build_codec(config: ConfigDict) -> tuple[Codec, DecoderConfig, Params | None
         decoder = dataclasses.replace(decoder, dtype=config.model.dtype, remat=config.model.remat)
     else:
         decoder = DecoderConfig(**config.model.to_dict())
+        if config.induction_head:
+            fresh, head = jax.random.split(jax.random.key(config.seed))
+            params = with_induction_head(decoder, init_params(decoder, fresh), head)
     tokenizer = load_tokenizer(config.tokenizer or config.init)
     is_prm = config.objective == "prm"
     contract = make_contract(

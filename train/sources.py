@@ -10,7 +10,7 @@ from toolprm_jax.annotation.grammar import Kind
 from toolprm_jax.annotation.jsonl import read_rows
 from toolprm_jax.annotation.labels import Step
 from toolprm_jax.annotation.readers import read_records
-from toolprm_jax.annotation.records import DataError, Record
+from toolprm_jax.annotation.records import DataError
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.examples import Rollout, lm_trees, prm_trees
 from toolprm_jax.tokens.tree import TokenTree

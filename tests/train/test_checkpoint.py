@@ -64,9 +64,8 @@ def assert_equal(a: Any, b: Any) -> None:
 
 def flip_a_bit(folder: Path) -> Path:
     """In the largest array file, where Orbax itself does not notice."""
-    victim = max(
-        (p for p in (folder / "params").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
-    )
+    files = [path for path in (folder / "params").rglob("*") if path.is_file()]
+    victim = max(files, key=lambda path: path.stat().st_size)
     data = bytearray(victim.read_bytes())
     data[len(data) // 2] ^= 1
     victim.write_bytes(data)

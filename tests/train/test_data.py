@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.tokens.tree import TreeBatch, pack
-from train.data import CopyWarmup, chain, eval_batches, tree_stream
+from train.data import COPY_LENGTH, CopyWarmup, chain, eval_batches, tree_stream
 
 ROW = 32
 
@@ -82,17 +82,23 @@ def test_the_state_continues_exactly(list_source: Any) -> None:
     first.close()
 
 
-def test_warmup_comes_first_and_repeats_with_its_period() -> None:
-    source = CopyWarmup(4, 64, 1000, seed=3)
+def test_copy_warmup_repeats_with_its_period() -> None:
+    source = CopyWarmup(4, 2 * COPY_LENGTH + 5, 1000, seed=3)
     for index in range(4):
-        (tree,) = source[index]
-        period = int(np.argmax(tree.weights > 0))
-        assert 6 <= period <= 40
-        assert np.array_equal(tree.tokens[period:], tree.tokens[:-period])
-        assert tree.weights.sum() == 64 - period
-        assert np.array_equal(source[index][0].tokens, tree.tokens)
-    first = CopyWarmup(2, ROW, 1000, 7)
-    later = CopyWarmup(1, ROW, 5, 0)
+        trees = source[index]
+        assert [len(tree.tokens) for tree in trees] == [COPY_LENGTH] * 2
+        for tree in trees:
+            period = int(np.argmax(tree.weights > 0))
+            assert 6 <= period <= 40
+            assert np.array_equal(tree.tokens[period:], tree.tokens[:-period])
+            assert tree.weights.sum() == COPY_LENGTH - period
+            assert 0 <= tree.tokens.min() <= tree.tokens.max() < 1000
+        again = CopyWarmup(4, 2 * COPY_LENGTH + 5, 1000, seed=3)[index]
+        assert all(np.array_equal(a.tokens, b.tokens) for a, b in zip(again, trees, strict=True))
+
+
+def test_the_warmup_comes_first() -> None:
+    first, later = CopyWarmup(2, ROW, 1000, 7), CopyWarmup(1, ROW, 5, 0)
     stream = tree_stream(later, row_length=ROW, rows=2, seed=0, epochs=1, warmup=first)
     batch = next(stream).batch
     stream.close()

@@ -58,19 +58,28 @@ def steps(
     return state, metrics
 
 
+@pytest.fixture(scope="module")
+def one(model: Any, contract: Any, make_trees: Any) -> tuple[TrainState, dict[str, Any]]:
+    """Three steps on one device."""
+    batch = batch_of(make_trees, 8)
+    return steps(one_device(), model, contract, batch, parts=1, name="prm", count=3)
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 1), (2, 2, 2), (8, 1, 1), (1, 4, 2)])
 def test_every_mesh_equals_one_device(
-    shape: tuple[int, int, int], model: Any, contract: Any, make_trees: Any
+    shape: tuple[int, int, int],
+    model: Any,
+    contract: Any,
+    make_trees: Any,
+    one: tuple[TrainState, dict[str, Any]],
 ) -> None:
+    expected_state, expected_metrics = one
     batch = batch_of(make_trees, 8)
-    one, metrics_one = steps(one_device(), model, contract, batch, parts=1, name="prm", count=3)
-    many, metrics_many = steps(
-        make_mesh(*shape), model, contract, batch, parts=1, name="prm", count=3
-    )
+    many, metrics = steps(make_mesh(*shape), model, contract, batch, parts=1, name="prm", count=3)
     assert int(many.step) == 3
-    assert difference(many.params, one.params) < 1e-5
-    for name, value in metrics_one.items():
-        np.testing.assert_allclose(metrics_many[name], value, rtol=1e-4, err_msg=name)
+    assert difference(many.params, expected_state.params) < 1e-5
+    for name, value in expected_metrics.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-4, err_msg=name)
     # Parameters and both moments really lie as the table says.
     kernel = many.params["params"]["layers"]["self_attn"]["q_proj"]["kernel"]
     expected = PartitionSpec(None, "fsdp", "tensor")

@@ -44,7 +44,7 @@ class Codec:
         self.tokenizer = tokenizer
         self.contract = contract
         self.template: Template = get_template(contract.template)
-        self._specials = tokenizer.get_added_vocab()
+        self._specials = {t.content: i for i, t in tokenizer.added_tokens_decoder.items()}
         # Records of one group repeat the turn that lists their tools.
         self._turn = lru_cache(maxsize=64)(lambda text: tuple(self.encode(text)))
 

@@ -1,0 +1,182 @@
+"""The search methods, one face for all: the same inputs, the same output."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from toolprm_jax.annotation.grammar import Kind
+from toolprm_jax.annotation.labels import GRANULARITY
+from toolprm_jax.model.decoder import Decoder, KeyValues, Params
+from toolprm_jax.tokens.contract import Granularity
+
+from .beam import SearchConfig, SearchOutput, beam_search
+from .explore import ACTIVE, Costs, Flags, Walkers, walk
+from .models import (
+    DecoderPolicy,
+    DecoderReward,
+    Prompts,
+    new_cache,
+    permute_cache,
+    prefill,
+)
+from .pool import new_pool
+from .tracker import Grammar, initial
+
+Method = Literal["greedy", "sample", "best_of_n", "fine_grained"]
+METHODS: tuple[Method, ...] = ("greedy", "sample", "best_of_n", "fine_grained")
+GUIDED: tuple[Method, ...] = ("best_of_n", "fine_grained")  # those that ask a reward model
+
+
+def method_config(
+    method: Method, base: SearchConfig, granularity: Granularity = "toolprm"
+) -> SearchConfig:
+    """What a method makes of the same N, M, temperature and limits.
+
+    Args:
+      method: `greedy` and `sample` take one completion; `best_of_n` samples N x M whole
+        completions and keeps the best; `fine_grained` prunes at every labelled decision.
+      base: N, M, temperature, aggregate and limits.
+      granularity: of the reward model.
+
+    Source: arXiv:2510.14703, inference scaling methods.
+    """
+    whole = (int(Kind.TOTAL_FINISH),)
+    kinds = tuple(sorted(int(kind) for kind in GRANULARITY[granularity]))
+    if method in ("greedy", "sample"):
+        temperature = 0.0 if method == "greedy" else base.temperature
+        one = replace(base, num_beams=1, beam_width=1, temperature=temperature)
+        return replace(one, labelled=whole, stop_kinds=whole, max_step_tokens=base.max_tokens)
+    if method == "best_of_n":
+        width = base.num_beams * base.beam_width
+        wide = replace(base, num_beams=1, beam_width=width, labelled=kinds)
+        return replace(wide, stop_kinds=whole, max_step_tokens=base.max_tokens)
+    # Only with all kinds labelled is a decision short; else it may be a whole call or list.
+    step = base.max_step_tokens if granularity == "toolprm" else base.max_tokens
+    return replace(base, labelled=kinds, stop_kinds=kinds, max_step_tokens=step)
+
+
+prefill_prompts = jax.jit(prefill, static_argnames="model")
+
+
+@partial(jax.jit, static_argnames=("policy", "prm", "config"))
+def fine_grained_search(
+    policy: DecoderPolicy,
+    prm: DecoderReward | None,
+    params: tuple[Params, Params],
+    keys: Array,
+    prompts: Prompts,
+    grammar: Grammar,
+    config: SearchConfig,
+    prefilled: tuple[KeyValues | None, KeyValues | None] = (None, None),
+) -> SearchOutput:
+    """Searches for the calls that answer a batch of queries; jitted, one compilation per shape.
+
+    Args:
+      policy: proposes tokens; static.
+      prm: scores decisions, or None to rank by likelihood; static.
+      params: parameters of the policy and of the PRM; new ones do not compile again.
+      keys: key[B], one per query; consumed. A query's result depends on its own key and prompt
+        alone, not on the batch.
+      prompts: int32[B, T] right-padded tokens and int32[B] lengths.
+      grammar: from `make_grammar`.
+      config: static; see `method_config`.
+      prefilled: the prompts' keys and values from `prefill_prompts`, for the policy and the PRM;
+        computed here where None.
+
+    Returns:
+      The N beams of each query with scores, costs and flags; see SearchOutput.
+
+    Source: arXiv:2510.14703, fine-grained beam search.
+    """
+    models = (policy.model, None if prm is None else prm.model)
+    caches: list[Any] = []
+    for model, weights, known in zip(models, params, prefilled, strict=True):
+        if model is None:
+            caches.append(None)
+            continue
+        prompt = known if known is not None else prefill(model, weights, prompts)
+        caches.append(new_cache(prompt, prompts.lengths, config.pool_size))
+    roots = jnp.take_along_axis(prompts.tokens, prompts.lengths[:, None] - 1, axis=1)[:, 0]
+    return beam_search(
+        policy,
+        prm,
+        permute_cache,
+        grammar,
+        params,
+        keys,
+        roots,
+        (caches[0], caches[1]),
+        config,
+    )
+
+
+class Rollouts(NamedTuple):
+    """Completions sampled independently; the end-of-text token is part of them."""
+
+    tokens: Array  # int32[B, K, T], -1 past the end
+    lengths: Array  # int32[B, K]
+    status: Array  # int32[B, K]: STOPPED at the end of the list, or DEAD
+
+
+@partial(jax.jit, static_argnames=("model", "count", "temperature", "max_tokens", "lane_width"))
+def sample_rollouts(
+    model: Decoder,
+    params: Params,
+    keys: Array,
+    prompts: Prompts,
+    grammar: Grammar,
+    *,
+    count: int,
+    temperature: float,
+    max_tokens: int,
+    lane_width: int = 8,
+) -> Rollouts:
+    """Samples completions of each prompt, equal prefixes computed once.
+
+    Args:
+      model: the policy; static.
+      params: its parameters.
+      keys: key[B], consumed.
+      prompts: B prompts.
+      grammar: from `make_grammar`; a completion that breaks it ends there.
+      count: K, completions per prompt; static.
+      temperature: static.
+      max_tokens: T, limit of a completion; static.
+      lane_width: completions that run at once per prompt; static.
+    """
+    batch = prompts.tokens.shape[0]
+    size = 1 + count * max_tokens
+    roots = jnp.take_along_axis(prompts.tokens, prompts.lengths[:, None] - 1, axis=1)[:, 0]
+    cache = new_cache(prefill(model, params, prompts), prompts.lengths, size)
+    zeros = jnp.zeros((batch, count), jnp.int32)
+    none = jnp.zeros(batch, jnp.int32)
+    walkers = Walkers(
+        nodes=zeros,
+        paths=jnp.broadcast_to(jnp.arange(size) == 0, (batch, count, size)),
+        tracker=initial(grammar, (batch, count)),
+        log_prob=zeros.astype(jnp.float32),
+        status=zeros + ACTIVE,
+        steps=jnp.full((batch, count, max_tokens), -1, jnp.int32),
+        lengths=zeros,
+    )
+    end = walk(
+        partial(DecoderPolicy(model).expand, params),
+        grammar,
+        keys,
+        new_pool(roots, size),
+        cache,
+        walkers,
+        Costs(none, none, none, none, none),
+        Flags(none > 0, none > 0),
+        stop_kinds=(int(Kind.TOTAL_FINISH),),
+        temperature=temperature,
+        lane_width=lane_width,
+        max_tokens=max_tokens,
+    )
+    return Rollouts(end.walkers.steps, end.walkers.lengths, end.walkers.status)
