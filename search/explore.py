@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from toolprm_jax.annotation.grammar import Kind
+
 from .pool import Lanes, Pool, compact, make_lanes, take
 from .tracker import Grammar, Tracker, advance
 
@@ -198,7 +200,7 @@ def walk(
                 chosen < width,
             )
             logits, cache = expand(cache, pool, lanes)
-            logits = logits + banned
+            logits = logits + banned[None, None]
             lane = lane_of - start
             mine = active & (lane >= 0) & (lane < lane_width)
             lane = jnp.clip(lane, 0, lane_width - 1)
@@ -240,8 +242,9 @@ def walk(
         )
         at_boundary = jnp.any((events >= 0) & stops[events], axis=-1)
         ended = tokens == grammar.end_of_text
-        long = (step + 1 >= limit) | (depths >= max_tokens)
-        long = moves & long & ~at_boundary & ~tracker.dead
+        whole = jnp.any(events == Kind.TOTAL_FINISH, axis=-1)
+        long = (~at_boundary & (step + 1 >= limit)) | (~whole & (depths >= max_tokens))
+        long &= moves & ~tracker.dead
         dead = lost | (moves & (tracker.dead | (ended & ~at_boundary))) | long
         status = jnp.where(dead, DEAD, jnp.where(moves & at_boundary, STOPPED, walkers.status))
         onto = moves[..., None] & (slot[..., None] == jnp.arange(size)[None, None, :])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,19 @@ import orbax.checkpoint.experimental.v1 as ocp
 from etils import epath
 from transformers import PreTrainedTokenizerBase
 
-from toolprm_jax.model.checkpoint import RUN_FILE, newest_valid, write_manifest
+from toolprm_jax.model.checkpoint import (
+    RUN_FILE,
+    CheckpointError,
+    newest_valid,
+    read_run,
+    write_manifest,
+)
 from toolprm_jax.model.decoder import DecoderConfig
 from toolprm_jax.tokens.contract import Contract
 
 from .step import TrainState
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +47,36 @@ class RunFiles:
         self.contract.save(directory)
         self.tokenizer.save_pretrained(str(directory))
 
+    def check(self, directory: epath.PathLike) -> None:
+        """Compares with what a checkpoint carries; a config that differs is named in a warning.
+
+        Raises:
+          CheckpointError: its decoder has another shape.
+        """
+        saved = read_run(directory)
+        here = dataclasses.asdict(self.decoder)
+        for name in here.keys() - {"dtype", "remat"}:
+            if saved["decoder"].get(name) != here[name]:
+                raise CheckpointError(
+                    f"{directory}: the decoder's {name} is {saved['decoder'].get(name)} there "
+                    f"and {here[name]} in the config"
+                )
+        there, now = _flat(saved["config"]), _flat(self.config)
+        for name in sorted(there.keys() | now.keys()):
+            if there.get(name) != now.get(name):
+                _log.warning(
+                    "resuming with another %s: %r, was %r", name, now.get(name), there.get(name)
+                )
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in config.items():
+        out |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
+    return out
+
 
 class Checkpoints:
     """The checkpoints of one run, one directory per step, saved in the background.
@@ -55,7 +94,8 @@ class Checkpoints:
         self._files = files
         self._manager = ocp.training.Checkpointer(
             self._directory,
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            # Orbax's own classes differ from its own protocol in the name of one argument.
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),  # pyright: ignore[reportArgumentType]
             cleanup_tmp_directories=True,
         )
         self._committing: threading.Thread | None = None
@@ -117,11 +157,13 @@ class Checkpoints:
 
         Raises:
           ContractError: the checkpoint was trained under another contract.
+          CheckpointError: its decoder has another shape.
         """
         folder = newest_valid(self._directory)
         if folder is None:
             return None
         Contract.load(Path(folder)).check(self._files.contract)
+        self._files.check(folder)
         step = int(folder.name)
         restored = self._manager.load_checkpointables(
             step,

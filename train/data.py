@@ -105,9 +105,9 @@ class _Trees(grain.experimental.FlatMapTransform):
 
 def _feed(packed: dict[str, np.ndarray], rows: int) -> Fed:
     """Packed rows (fewer than `rows` at the end of the data) to a batch."""
-    tree = TokenTree(*(packed[name] for name in TokenTree._fields))
+    tree = TokenTree._make(packed[name] for name in TokenTree._fields)
     missing = rows - len(tree.tokens)
-    tree = TokenTree(*(np.pad(column, ((0, missing), (0, 0))) for column in tree))
+    tree = TokenTree._make(np.pad(column, ((0, missing), (0, 0))) for column in tree)
     return Fed(to_batch(tree), int(np.count_nonzero(tree.sizes)))
 
 
@@ -166,19 +166,17 @@ def eval_batches(
 ) -> list[TreeBatch]:
     """All trees of some items in batches `[B, S]`; the last one is filled up with empty rows."""
     packed = pack((tree for item in items for tree in item), row_length)
-    empty = TokenTree(
-        *(np.zeros((rows, row_length), column.dtype) for column in chain(np.zeros(1), 0))
+    empty = TokenTree._make(
+        np.zeros((rows, row_length), column.dtype) for column in chain(np.zeros(1), 0)
     )
     filler = to_batch(empty)
     batches = []
     for start in range(0, len(packed.tokens), rows):
-        part = TreeBatch(*(column[start : start + rows] for column in packed))
+        columns = [column[start : start + rows] for column in packed]
         batches.append(
-            TreeBatch(
-                *(
-                    np.concatenate([column, fill[len(column) :]])
-                    for column, fill in zip(part, filler, strict=True)
-                )
+            TreeBatch._make(
+                np.concatenate([column, fill[len(column) :]])
+                for column, fill in zip(columns, filler, strict=True)
             )
         )
     return batches
@@ -191,4 +189,4 @@ def to_device(batch: TreeBatch, sharding: jax.sharding.NamedSharding, parts: int
         split = column.reshape(parts, -1, column.shape[-1])
         return jax.make_array_from_process_local_data(sharding, split)
 
-    return TreeBatch(*(put(column) for column in batch))  # type: ignore[arg-type]
+    return TreeBatch._make(put(column) for column in batch)

@@ -1,46 +1,34 @@
-"""The training loop: data, steps, metrics, evaluation, checkpoints, resuming."""
+"""The training loop: steps, metrics, evaluation, checkpoints, resuming."""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import json
 import logging
 import math
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import grain
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.decoder import Decoder, DecoderConfig, Params, init_params
-from toolprm_jax.model.hf import load_model, save_model
-from toolprm_jax.model.initial import with_induction_head
-from toolprm_jax.model.prm import means
-from toolprm_jax.tokens.codec import Codec, load_tokenizer
-from toolprm_jax.tokens.contract import make_contract
+from toolprm_jax.model.decoder import Decoder
+from toolprm_jax.model.hf import save_model
+from toolprm_jax.model.prm import Sums, means
 from toolprm_jax.tokens.tree import TreeBatch
 
+from .build import Config, build_codec, build_heldout, build_source, build_steps, build_stream
 from .checkpoint import Checkpoints, RunFiles
-from .data import CopyWarmup, TreeSource, eval_batches, to_device, tree_stream
+from .data import to_device
 from .sharding import batch_sharding, make_mesh
-from .sources import RecordSource, StepsSource, ToolworldSource
-from .step import (
-    TrainState,
-    init_state,
-    make_eval_step,
-    make_objective,
-    make_optimizer,
-    make_schedule,
-    make_train_step,
-    state_shardings,
-)
+from .step import Metrics, TrainState, init_state, state_shardings
 
+_SHOWN = ("loss", "accuracy", "eval_loss", "eval_accuracy")  # in the progress bar
 _log = logging.getLogger(__name__)
 
 
@@ -57,113 +45,13 @@ class Result(NamedTuple):
     metrics: dict[str, float]  # the last line of metrics.jsonl
 
 
-def build_codec(config: ConfigDict) -> tuple[Codec, DecoderConfig, Params | None]:
-    """Tokenizer and contract, shape of the decoder, and the parameters to start from.
-
-    Raises:
-      DataError: a directory is missing or damaged, or there is no room for the markers.
-    """
-    params = None
-    if config.init:
-        decoder, params = load_model(config.init)
-        decoder = dataclasses.replace(decoder, dtype=config.model.dtype, remat=config.model.remat)
-    else:
-        decoder = DecoderConfig(**config.model.to_dict())
-        if config.induction_head:
-            fresh, head = jax.random.split(jax.random.key(config.seed))
-            params = with_induction_head(decoder, init_params(decoder, fresh), head)
-    tokenizer = load_tokenizer(config.tokenizer or config.init)
-    is_prm = config.objective == "prm"
-    contract = make_contract(
-        tokenizer,
-        decoder.vocab_size,
-        config.template,
-        granularity=config.granularity if is_prm else None,
-        target=config.target if is_prm else None,
-    )
-    return Codec(tokenizer, contract), decoder, params
-
-
-def build_source(config: ConfigDict, codec: Codec, *, heldout: bool) -> Any:
-    """The training data, or the held-out data, that a config names.
-
-    Raises:
-      DataError: a file is missing or malformed, or the source doesn't fit the objective.
-    """
-    data = config.data
-    if config.objective == "prm":
-        prefix = "heldout_" if heldout else ""
-        if not data[f"{prefix}records"] or not data[f"{prefix}steps"]:
-            raise DataError(f"data.{prefix}records and data.{prefix}steps: expected file names")
-        return StepsSource(
-            codec,
-            Path(data[f"{prefix}records"]),
-            data.format or None,
-            Path(data[f"{prefix}steps"]),
-            row_length=data.row_length,
-        )
-    path = data.heldout_records if heldout else data.records
-    if path:
-        return RecordSource(
-            codec,
-            Path(path),
-            data.format or None,
-            row_length=data.row_length,
-        )
-    return ToolworldSource(
-        codec,
-        seed=data.seed,
-        split="heldout" if heldout else "train",
-        groups=data.eval_items if heldout else data.groups,
-        group_size=data.group_size,
-        row_length=data.row_length,
-    )
-
-
-def build_stream(
-    config: ConfigDict, codec: Codec, source: TreeSource, shards: int
-) -> grain.DatasetIterator:
-    """The training batches of this process, with the copy warm-up first.
-
-    Raises:
-      DataError: the rows of a batch don't divide into accumulation times `shards`, the devices
-        along the batch.
-    """
-    data = config.data
-    rows, processes = data.rows_per_batch, jax.process_count()
-    parts = config.accumulation * shards
-    if rows % math.lcm(processes * config.accumulation, parts):
-        raise DataError(
-            f"data.rows_per_batch: {rows} rows don't divide by accumulation "
-            f"{config.accumulation} times the {shards} devices along data and fsdp"
-        )
-    warmup = None
-    if data.copy_warmup_rows:
-        if config.objective != "lm":
-            raise DataError("data.copy_warmup_rows: only for the objective lm")
-        warmup = CopyWarmup(
-            data.copy_warmup_rows, data.row_length, len(codec.tokenizer), config.seed
-        )
-    return tree_stream(
-        source,
-        row_length=data.row_length,
-        rows=rows // processes,
-        seed=config.seed,
-        epochs=data.epochs,
-        warmup=warmup,
-        process_index=jax.process_index(),
-        process_count=processes,
-    )
-
-
 class _MetricsFile:
     """metrics.jsonl of a run; lines past the step that a run resumes at are dropped."""
 
     def __init__(self, path: Path, resumed_at: int) -> None:
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         whole = [line for line in lines if line.endswith("\n")]
-        kept = [line for line in whole if json.loads(line)["step"] <= resumed_at]
-        path.write_text("".join(kept) if resumed_at else "")
+        path.write_text("".join(line for line in whole if json.loads(line)["step"] <= resumed_at))
         self._file = path.open("a")
 
     def write(self, values: dict[str, float]) -> None:
@@ -174,19 +62,46 @@ class _MetricsFile:
         self._file.close()
 
 
-def _interval_means(first_step: int, interval: list[dict[str, jax.Array]]) -> dict[str, float]:
-    """Means over the steps of an interval; the first step that is not finite ends the run."""
-    host = [{k: float(v) for k, v in step.items()} for step in jax.device_get(interval)]
-    for offset, step in enumerate(host):
-        if not (math.isfinite(step["loss"]) and math.isfinite(step["grad_norm"])):
-            raise DivergedError(
-                f"step {first_step + offset}: loss {step['loss']}, gradient norm "
-                f"{step['grad_norm']}: the run has diverged; try a lower optimizer.learning_rate"
-            )
-    return {name: float(np.mean([step[name] for step in host])) for name in host[0]}
+class _Interval:
+    """The steps since the last line of metrics; their metrics stay on the device until then."""
+
+    def __init__(self, step: int) -> None:
+        self._first, self._metrics = step + 1, list[Metrics]()
+        self._tokens, self._since = 0, time.perf_counter()
+
+    def add(self, metrics: Metrics, tokens: int) -> None:
+        self._metrics.append(metrics)
+        self._tokens += tokens
+
+    def means(self, tokens_per_batch: int) -> dict[str, float]:
+        """Means over the steps; raises DivergedError at the first that is not finite."""
+        host = [{k: float(v) for k, v in m.items()} for m in jax.device_get(self._metrics)]
+        for step, values in enumerate(host, start=self._first):
+            if not (math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])):
+                raise DivergedError(
+                    f"step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}: "
+                    "the run has diverged; try a lower optimizer.learning_rate"
+                )
+        return {
+            **{name: float(np.mean([values[name] for values in host])) for name in host[0]},
+            "tokens_per_s": self._tokens / (time.perf_counter() - self._since),
+            "fill": self._tokens / (len(host) * tokens_per_batch),
+        }
 
 
-def run(config: ConfigDict, workdir: Path, *, resume: bool = True) -> Result:
+def _evaluate(
+    step: Callable[[TrainState, TreeBatch], Sums], state: TrainState, batches: list[TreeBatch]
+) -> dict[str, float]:
+    """Metrics over all held-out batches, as `eval_` and their names."""
+    total: dict[str, np.ndarray] = {}
+    for batch in batches:
+        for name, value in jax.device_get(step(state, batch)).items():
+            total[name] = total.get(name, np.zeros((), np.float64)) + value
+    sums: Sums = {name: jax.numpy.float32(value) for name, value in total.items()}
+    return {f"eval_{name}": float(value) for name, value in means(sums).items()}
+
+
+def run(config: Config, workdir: Path, *, resume: bool = True) -> Result:
     """Trains as a config says, from the newest checkpoint in the working directory if any.
 
     Writes `metrics.jsonl`, `config.json`, `checkpoints/STEP/` and, at the end, `model/`.
@@ -202,61 +117,43 @@ def run(config: ConfigDict, workdir: Path, *, resume: bool = True) -> Result:
       DivergedError: the loss is not finite; nothing is saved from then on.
     """
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    codec, decoder, params = build_codec(config)
-    source = build_source(config, codec, heldout=False)
-    stream = build_stream(config, codec, source, mesh.shape["data"] * mesh.shape["fsdp"])
-    heldout: list[TreeBatch] = []
-    if config.eval_every:
-        items = build_source(config, codec, heldout=True)
-        heldout = eval_batches(
-            (items[i] for i in range(min(len(items), config.data.eval_items))),
-            row_length=config.data.row_length,
-            rows=config.data.rows_per_batch // config.accumulation,
-        )
-
-    model = Decoder(decoder)
-    objective = make_objective(config.objective, model, codec.contract)
-    o = config.optimizer
-    schedule = make_schedule(o.learning_rate, o.warmup_steps, config.steps, o.end_fraction)
-    optimizer = make_optimizer(schedule, o.weight_decay, o.clip_norm, o.b1, o.b2)
-    train_step = make_train_step(mesh, model, objective, optimizer)
-    eval_step = make_eval_step(mesh, model, objective, optimizer)
     layout = batch_sharding(mesh)
+    codec, decoder, params = build_codec(config)
+    model = Decoder(decoder)
+    steps = build_steps(config, mesh, model, codec)
+    source = build_source(config, codec, heldout=False)
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    stream = build_stream(config, codec, source, shards)
+    heldout = [to_device(batch, layout, 1) for batch in build_heldout(config, codec)]
 
     workdir.mkdir(parents=True, exist_ok=True)
-    resolved = json.loads(config.to_json_best_effort())
-    (workdir / "config.json").write_text(json.dumps(resolved, indent=1) + "\n")
-    files = RunFiles(decoder, resolved, codec.contract, codec.tokenizer)
     folder = workdir / "checkpoints"
     if not resume and folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder}: holds checkpoints of another run; use --resume=auto")
-    checkpoints = Checkpoints(folder, files, config.keep)
-    restored = checkpoints.restore(state_shardings(mesh, model, optimizer)[0], stream)
-    if restored is None:
-        start = 0
-        state = init_state(mesh, model, optimizer, jax.random.key(config.seed), params)
-    else:
-        start, state = restored
-        _log.info("resumed at step %d", start)
-    del params
+    resolved = json.loads(config.to_json_best_effort())
+    (workdir / "config.json").write_text(json.dumps(resolved, indent=1) + "\n")
+    files = RunFiles(decoder, resolved, codec.contract, codec.tokenizer)
 
-    def evaluate(state: TrainState) -> dict[str, float]:
-        total: dict[str, float] = {}
-        for batch in heldout:
-            for name, value in jax.device_get(eval_step(state, place(batch, 1))).items():
-                total[name] = total.get(name, 0.0) + float(value)
-        return {f"eval_{name}": float(value) for name, value in means(total).items()}  # type: ignore[arg-type]
-
-    def place(batch: TreeBatch, parts: int) -> TreeBatch:
-        return to_device(batch, layout, parts)
-
+    tokens_per_batch = config.data.rows_per_batch // jax.process_count() * config.data.row_length
     stopping: list[int] = []
     previous = signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
-    metrics_file = _MetricsFile(workdir / "metrics.jsonl", start)
-    last: dict[str, float] = {}
+    checkpoints = Checkpoints(folder, files, config.keep)
     try:
-        with tqdm(total=config.steps, initial=start, unit="step", mininterval=5.0) as bar:
-            step, interval, tokens, since = start, [], 0, time.perf_counter()
+        restored = checkpoints.restore(state_shardings(mesh, model, steps.optimizer)[0], stream)
+        if restored is None:
+            key = jax.random.key(config.seed)
+            step, state = 0, init_state(mesh, model, steps.optimizer, key, params)
+        else:
+            step, state = restored
+            _log.info("resumed at step %d", step)
+        del params
+        metrics_file = _MetricsFile(workdir / "metrics.jsonl", step)
+        last: dict[str, float] = {}
+        interval = _Interval(step)
+        with (
+            contextlib.closing(metrics_file),
+            tqdm(total=config.steps, initial=step, unit="step", mininterval=5.0) as bar,
+        ):
             while step < config.steps and not stopping:
                 try:
                     fed = next(stream)
@@ -265,45 +162,36 @@ def run(config: ConfigDict, workdir: Path, *, resume: bool = True) -> Result:
                         f"the data ends after step {step} of {config.steps}: "
                         "raise data.epochs or lower steps"
                     ) from None
-                state, metrics = train_step(state, place(fed.batch, config.accumulation))
-                interval.append(metrics)
-                tokens += fed.tokens
+                batch = to_device(fed.batch, layout, config.accumulation)
+                state, metrics = steps.train(state, batch)
+                interval.add(metrics, fed.tokens)
                 step += 1
                 bar.update()
-                saving = step % config.checkpoint_every == 0
-                ending = step == config.steps or bool(stopping)
-                evaluating = bool(heldout) and (step % config.eval_every == 0 or ending)
-                if step % config.log_every == 0 or saving or ending or evaluating:
-                    values = _interval_means(step - len(interval) + 1, interval)
-                    seconds = time.perf_counter() - since
-                    rows = len(interval) * config.data.rows_per_batch // jax.process_count()
+                finished = step == config.steps
+                evaluating = heldout and (step % config.eval_every == 0 or finished)
+                saving = step % config.checkpoint_every == 0 or finished or stopping
+                if step % config.log_every == 0 or evaluating or saving:
                     last = {
                         "step": step,
-                        **values,
-                        "lr": float(schedule(step - 1)),
-                        "tokens_per_s": tokens / seconds,
-                        "fill": tokens / (rows * config.data.row_length),
+                        **interval.means(tokens_per_batch),
+                        "lr": float(np.asarray(steps.schedule(step - 1))),
                         "too_long": len(source.too_long),
                     }
                     if evaluating:
-                        last |= evaluate(state)
+                        last |= _evaluate(steps.evaluate, state, heldout)
                     metrics_file.write(last)
                     bar.set_postfix_str(
-                        f"loss {last['loss']:.4f} acc {last['accuracy']:.4f}"
-                        + (f" eval {last['eval_accuracy']:.4f}" if evaluating else "")
+                        " ".join(f"{k} {v:.4f}" for k, v in last.items() if k in _SHOWN)
                     )
-                    interval, tokens, since = [], 0, time.perf_counter()
-                if saving or ending:
+                    interval = _Interval(step)
+                if saving:
                     checkpoints.save(step, state, stream)
     finally:
         signal.signal(signal.SIGTERM, previous)
-        metrics_file.close()
         stream.close()
         checkpoints.close()
     if source.too_long:
-        _log.warning(
-            "%d items of the training data fit no row and were left out", len(source.too_long)
-        )
+        _log.warning("%d items of the training data don't fit a row", len(source.too_long))
     finished = step >= config.steps
     if finished and jax.process_index() == 0:
         save_model(

@@ -15,10 +15,11 @@ from ml_collections import ConfigDict
 
 from toolprm_jax.annotation.records import DataError
 
+from .build import Config
 from .loop import DivergedError, run
 
 
-def load_config(path: Path) -> ConfigDict:
+def load_config(path: Path) -> Config:
     """The config that a Python file's `get_config()` returns.
 
     Raises:
@@ -36,7 +37,7 @@ def load_config(path: Path) -> ConfigDict:
     return module.get_config()
 
 
-def override(config: ConfigDict, setting: str) -> None:
+def override(config: Config, setting: str) -> None:
     """Applies `--config.key=value` to a config; the value takes the type of the one it replaces.
 
     Raises:

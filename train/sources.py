@@ -44,7 +44,8 @@ class ToolworldSource:
         row_length: int,
     ) -> None:
         self._codec = codec
-        self._seed, self._split, self._groups = seed, split, groups
+        self._seed, self._groups = seed, groups
+        self._split: Split = split
         self._group_size, self._row_length = group_size, row_length
         self.too_long: set[int] = set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import jax
@@ -29,6 +30,7 @@ CONFIGS = [CONFIG, replace(CONFIG, tie_embeddings=True, qkv_bias=False, num_kv_h
 TOLERANCE = 1e-5
 
 
+@cache
 def params_of(config: DecoderConfig, seed: int = 0) -> Any:
     """Parameters with no zeros and ones left, so that every one of them shows."""
     params = init_params(config, jax.random.key(seed))

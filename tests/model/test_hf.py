@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ OUTER = {
 }
 
 
+@cache
 def params_of(config: DecoderConfig) -> Any:
     rng = np.random.default_rng(0)
     return jax.tree.map(

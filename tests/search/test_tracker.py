@@ -163,8 +163,9 @@ def test_every_completion_of_the_public_data_fires_the_same_decisions(
 # A vocabulary of fragments, so that random tokens often make sense; every byte is a token too.
 FRAGMENTS = [
     b'[{"name": "', b'"name"', b'": "', b'", "arguments": {', b'"arguments"', b'"}}', b'"}}]',
-    b'{"name":"f","arguments":{', b'"x": ', b'"y":', b", ", b'": ', b"true", b"null", b"1.5e", b"[[",
-    b"]]", b'{"a":', b"}", b"}}", b"]", b"```json\n", b"\n```", b'\\u00e9"', b"\\ud83d", b"\\ude00",
+    b'{"name":"f","arguments":{', b'"x": ', b'"y":', b", ", b'": ', b"true", b"null", b"1.5e",
+    b"[[", b"]]", b'{"a":', b"}", b"}}", b"]", b"```json\n", b"\n```", b'\\u00e9"',
+    b"\\ud83d", b"\\ude00",
     b"<tool_call>\n", b"\n</tool_call>", b"<tool", b"\xc3", b"\xe6\x97\xa5", b'\\"', b"-0", b"\n",
 ]  # fmt: skip
 PIECES: list[bytes | None] = [*FRAGMENTS, *(bytes([byte]) for byte in range(256))]

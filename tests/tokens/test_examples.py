@@ -185,13 +185,10 @@ def test_no_call_in_the_tool_call_dress_is_judged_at_the_end_of_text(
     end = codec.contract.end_of_text
     rollout, result = labelled(codec, RECORDS[0].with_(answers=()), "no tool fits")
     assert result.correct
-    for ids in (
-        None,
-        tuple(codec.encode(rollout.completion)),
-        (*codec.encode("no tool fits"), end),
-    ):
+    text = codec.encode(rollout.completion)
+    for ids in (None, tuple(text), (*text, end)):
         path, markers = marked_path(codec, rollout._replace(token_ids=ids))
-        assert path == [*codec.encode("no tool fits"), end]
+        assert path == [*text, end]
         assert [(marker[0], marker[3]) for marker in markers] == [(len(path) - 1, 1)]
 
 

@@ -157,7 +157,7 @@ def test_another_contract_is_an_error(
     )
     data = stream()
     checkpoints = Checkpoints(saved[0], other, keep=2)
-    with pytest.raises(ContractError, match="target is 'label' in one and 'prefix' in the other"):
+    with pytest.raises(ContractError, match="target is 'label' in one, 'prefix' in the other"):
         checkpoints.restore(state_shardings(one_device(), model, OPTIMIZER)[0], data)
     checkpoints.close()
     data.close()

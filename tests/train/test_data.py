@@ -158,6 +158,6 @@ def test_evaluation_holds_every_tree_and_pads_without_weight(list_source: Any) -
     assert [b.tokens.shape for b in batches] == [(2, ROW)] * 2
     packed = pack([tree for item in items for tree in item], ROW)
     assert sum(float(b.weights.sum()) for b in batches) == float(packed.weights.sum()) == 61
-    last = TreeBatch(*(column[1] for column in batches[-1]))
+    last = TreeBatch._make(column[1] for column in batches[-1])
     assert (last.weights == 0).all()
     assert (last.exits == np.arange(ROW) + 1).all()

@@ -33,6 +33,7 @@ TINY = [
     "--config.model.num_heads=2",
     "--config.model.num_kv_heads=1",
     "--config.model.head_dim=8",
+    "--config.induction_head=false",
     "--config.data.rows_per_batch=4",
     "--config.accumulation=2",
     "--config.data.group_size=1",
@@ -109,13 +110,8 @@ def test_killed_and_stopped_runs_end_bit_for_bit_like_an_unbroken_one(
     _, b = restore_params(broken / "checkpoints" / "7")
     jax.tree.map(np.testing.assert_array_equal, a, b)
     assert [m["step"] for m in metrics(broken)] == list(range(1, 8))
-    evaluated = {"eval_loss", "eval_accuracy"}
-    for x, y in zip(metrics(unbroken), metrics(broken), strict=True):
-        # The stopped run evaluates once more, at its end.
-        assert {k: v for k, v in x.items() if k not in evaluated} == {
-            k: v for k, v in y.items() if k not in evaluated
-        }
-    assert metrics(unbroken)[-1] == metrics(broken)[-1]
+    assert [m["step"] for m in metrics(broken) if "eval_loss" in m] == [4, 7]
+    assert metrics(unbroken) == metrics(broken)
 
     config, model = load_model(unbroken / "model")
     assert config.hidden_size == 16

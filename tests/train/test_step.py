@@ -37,7 +37,7 @@ def optimizer(peak: float = 1e-2) -> optax.GradientTransformation:
 
 def batch_of(make_trees: Any, rows: int) -> TreeBatch:
     packed = pack(make_trees(0, 4 * rows), ROW)
-    return TreeBatch(*(column[:rows] for column in packed))
+    return TreeBatch._make(column[:rows] for column in packed)
 
 
 def difference(a: Any, b: Any) -> float:
@@ -160,6 +160,6 @@ def test_weight_decay_reaches_matrices_only(model: Any) -> None:
 
 def test_the_schedule_warms_up_and_ends_low() -> None:
     schedule = make_schedule(1e-2, 10, 100, 0.1)
-    assert float(schedule(0)) == 0.0
+    assert np.asarray(schedule(0)) == 0.0
     np.testing.assert_allclose(schedule(10), 1e-2, rtol=1e-6)
     np.testing.assert_allclose(schedule(100), 1e-3, rtol=1e-5)

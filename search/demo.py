@@ -1,0 +1,154 @@
+"""The demo: every method on one set of queries, a table, results.json, one search as a picture.
+
+    python -m search.demo [--records FILE --format FORMAT]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from toolprm_jax.annotation.command import Parser, run_command
+from toolprm_jax.annotation.jsonl import write_jsonl
+from toolprm_jax.annotation.matching import exact_match
+from toolprm_jax.annotation.readers import FORMATS
+from toolprm_jax.annotation.records import DataError, Record
+from toolprm_jax.model.load import load
+from toolprm_jax.toolworld.masked import masked_corpus
+
+from .beam import SearchConfig
+from .evaluate import bootstrap_interval, paired_bootstrap
+from .flags import read_queries, whole_number
+from .methods import METHODS
+from .report import results_table, write_results, write_search_picture
+from .run import MethodRun, Models, flag_counts, run_methods
+from .trace import search_tree
+
+# Fixed beforehand, not the best of several.
+CONFIG = SearchConfig(num_beams=4, beam_width=4, temperature=0.8, pool_size=512, trace=True)
+QUERIES = 500
+SEED = 2024  # of the held-out queries; the training corpus and its checks use others
+
+
+def parser() -> Parser:
+    """The command's arguments."""
+    out = Parser("demo", "Compares the search methods with the embedded models.")
+    out.add_argument("--records", help="your own queries (default: held-out ones of the corpus)")
+    out.add_argument("--format", choices=FORMATS, help="of --records; recognised if not given")
+    out.add_argument("--limit", type=whole_number(1), default=QUERIES, help="queries at most")
+    out.add_argument("--policy", default="toy:policy", help="directory or toy:policy")
+    out.add_argument("--prm", default="toy:prm", help="directory or toy:prm")
+    out.add_argument("--batch_size", type=whole_number(1), default=16)
+    out.add_argument("--out", default="runs/demo", help="directory for what it writes")
+    return out
+
+
+def result_row(run: MethodRun, correct: np.ndarray, greedy: np.ndarray) -> dict[str, Any]:
+    """One line of results.json.
+
+    Args:
+      run: a method's answers.
+      correct: bool[Q], which of them are right.
+      greedy: bool[Q], which of greedy's are.
+    """
+    low, high = bootstrap_interval(correct)
+    costs = [answer.cost for answer in run.answers]
+    row = {
+        "method": run.method,
+        "num_beams": run.config.num_beams,
+        "beam_width": run.config.beam_width,
+        "queries": len(correct),
+        "accuracy": float(correct.mean()),
+        "ci_low": low,
+        "ci_high": high,
+        "policy_tokens": sum(cost["policy_tokens"] for cost in costs),
+        "prm_tokens": sum(cost["prm_tokens"] for cost in costs),
+        "seconds": run.seconds,
+    }
+    if run.method == "fine_grained":
+        diff, low, high = paired_bootstrap(correct, greedy)
+        row |= {"diff": diff, "diff_low": low, "diff_high": high}
+    return row
+
+
+def _pictured(run: MethodRun, correct: np.ndarray, greedy: np.ndarray) -> int:
+    """The query whose search is drawn: preferably right here, wrong by greedy, with some branches."""
+    decisions = np.asarray([answer.cost["decisions"] for answer in run.answers])
+    readable = (decisions >= 4) & (decisions <= 8)
+    for wanted in (correct & ~greedy & readable, correct & ~greedy, correct & readable):
+        if wanted.any():
+            return int(np.flatnonzero(wanted)[0])
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    out = Path(args.out)
+    records: list[Record]
+    if args.records is None:
+        records = list(masked_corpus(SEED, "heldout", args.limit))
+        print(f"{len(records)} held-out queries of the embedded corpus, names masked")
+    else:
+        records = read_queries(args.records, args.format, args.limit)
+        print(f"{len(records)} queries of {args.records} (at most {args.limit}; LIMIT= changes it)")
+    known = [record for record in records if record.answers is not None]
+    if not known:
+        raise DataError(f"{args.records}: no record has answers to compare with")
+    if len(known) < len(records):
+        print(f"{len(records) - len(known)} records without answers left out", file=sys.stderr)
+    models = Models(load(args.policy), load(args.prm))
+    runs = run_methods(
+        models,
+        known,
+        METHODS,
+        CONFIG,
+        seed=0,
+        batch_size=min(args.batch_size, len(known)),
+    )
+    correct = {
+        method: np.asarray(
+            [exact_match(a.record, a.calls) if a.finished else False for a in run.answers]
+        )
+        for method, run in runs.items()
+    }
+    rows = [result_row(run, correct[run.method], correct["greedy"]) for run in runs.values()]
+    write_results(out / "results.json", rows)
+    for run in runs.values():
+        write_jsonl(out / f"answers_{run.method}.jsonl", (a.to_json() for a in run.answers))
+    fine = runs["fine_grained"]
+    drawn = _pictured(fine, correct["fine_grained"], correct["greedy"])
+    tree = search_tree(models.policy.codec, fine.answers[drawn], fine.config, args.prm)
+    write_search_picture(out / "search.html", tree)
+
+    Console().print(results_table(rows))
+    for run in runs.values():
+        for flag, count in flag_counts(run.answers).items():
+            print(f"{run.method}: {count} of {len(run.answers)} answers: {flag}")
+    compiled = sum(run.compile_seconds for run in runs.values())
+    total = time.perf_counter() - started
+    print(f"{total:.0f} s in all, {compiled:.0f} s of it compilation (not in the table)")
+    print(f"results: {out / 'results.json'}; one search as a picture: {out / 'search.html'}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the demo.
+
+    Args:
+      argv: the arguments; those of the process if None.
+
+    Returns:
+      The exit status: 0, or 2 for input that can't be used.
+    """
+    return run_command(parser(), _demo, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

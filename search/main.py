@@ -1,0 +1,111 @@
+"""toolprm-search: answers queries by a search method."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from toolprm_jax.annotation.command import Parser, run_command
+from toolprm_jax.annotation.jsonl import write_jsonl
+from toolprm_jax.annotation.records import DataError
+from toolprm_jax.model.load import load
+
+from .beam import Aggregate, SearchConfig
+from .flags import add_records, read_queries, temperature, whole_number
+from .methods import GUIDED, METHODS
+from .report import write_search_picture
+from .run import Models, flag_counts, run_methods
+from .trace import search_tree
+
+# Which option raises the limit that a flag tells of.
+_REMEDIES = {"pool_overflow": "--pool_size", "step_overflow": "--max_step_tokens, --max_tokens"}
+
+
+def parser() -> Parser:
+    """The command's arguments."""
+    defaults = SearchConfig()
+    out = Parser("toolprm-search", "Answers queries by search; writes an answers file.")
+    out.add_argument("--policy", required=True, help="directory, or toy:policy")
+    out.add_argument("--prm", help="directory, or toy:prm; only for best_of_n and fine_grained")
+    add_records(out)
+    out.add_argument("--method", choices=METHODS, default="fine_grained")
+    out.add_argument("--num_beams", type=whole_number(1), default=defaults.num_beams, help="N")
+    out.add_argument("--beam_width", type=whole_number(1), default=defaults.beam_width, help="M")
+    out.add_argument("--temperature", type=temperature, default=defaults.temperature)
+    out.add_argument("--aggregate", choices=get_args(Aggregate), default=defaults.aggregate)
+    out.add_argument("--max_tokens", type=whole_number(1), default=defaults.max_tokens)
+    out.add_argument("--max_step_tokens", type=whole_number(1), default=defaults.max_step_tokens)
+    out.add_argument("--pool_size", type=whole_number(64), default=defaults.pool_size)
+    out.add_argument("--batch_size", type=whole_number(1), default=8)
+    out.add_argument("--max_shapes", type=whole_number(1), default=4, help="prompt lengths compiled")
+    out.add_argument("--seed", type=whole_number(0), default=0)
+    out.add_argument("--out", required=True, help="answers file to write")
+    out.add_argument("--trace", help="directory for one picture of the search tree per query")
+    return out
+
+
+def _search(args: argparse.Namespace) -> int:
+    records = read_queries(args.records, args.format, args.limit)
+    guided = args.method in GUIDED
+    if guided and args.prm is None:
+        raise DataError(f"--prm: expected a reward model for --method {args.method}")
+    models = Models(load(args.policy), load(args.prm) if guided else None)
+    base = SearchConfig(
+        num_beams=args.num_beams,
+        beam_width=args.beam_width,
+        temperature=args.temperature,
+        aggregate=args.aggregate,
+        max_tokens=args.max_tokens,
+        max_step_tokens=args.max_step_tokens,
+        pool_size=args.pool_size,
+        trace=args.trace is not None,
+    )
+    run = run_methods(
+        models,
+        records,
+        [args.method],
+        base,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        max_shapes=args.max_shapes,
+    )[args.method]
+    write_jsonl(args.out, (answer.to_json() for answer in run.answers))
+    if args.trace:
+        for index, answer in enumerate(run.answers):
+            tree = search_tree(models.policy.codec, answer, run.config, args.prm or "none")
+            write_search_picture(Path(args.trace) / f"{index:05d}.html", tree)
+    for flag, count in flag_counts(run.answers).items():
+        remedy = f"; {_REMEDIES[flag]} raises the limit" if flag in _REMEDIES else ""
+        print(f"warning: {count} of {len(run.answers)} answers: {flag}{remedy}", file=sys.stderr)
+    print(
+        json.dumps(
+            {
+                "method": args.method,
+                "queries": len(run.answers),
+                "finished": sum(answer.finished for answer in run.answers),
+                "seconds": round(run.seconds, 3),
+                "compile_seconds": round(run.compile_seconds, 3),
+            }
+        )
+    )
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `toolprm-search`.
+
+    Args:
+      argv: the arguments; those of the process if None.
+
+    Returns:
+      The exit status: 0, or 2 for input that can't be used.
+    """
+    return run_command(parser(), _search, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,118 @@
+"""toolprm-rollout: samples completions of every record from a policy."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from toolprm_jax.annotation.command import Parser, run_command
+from toolprm_jax.annotation.jsonl import write_jsonl
+from toolprm_jax.annotation.records import Record
+from toolprm_jax.model.load import LoadedModel, load
+
+from .flags import add_records, read_queries, temperature, whole_number
+from .methods import sample_rollouts
+from .run import make_batches, record_keys
+from .tracker import make_grammar
+
+
+def rollouts(
+    policy: LoadedModel,
+    records: Sequence[Record],
+    *,
+    count: int,
+    temperature: float,
+    max_tokens: int,
+    seed: int,
+    batch_size: int,
+    max_shapes: int,
+) -> Iterator[dict[str, Any]]:
+    """Lines of a rollouts file, in the order of the records' prompt lengths.
+
+    Args:
+      policy: the model that is sampled.
+      records: the queries.
+      count: completions per record.
+      temperature: of the policy; 0 takes the likeliest token.
+      max_tokens: limit of a completion, in tokens.
+      seed: with the record's id it fixes every draw.
+      batch_size: records that run at once.
+      max_shapes: how many prompt lengths are compiled at most.
+
+    Yields:
+      `{"id", "completions", "token_ids"}`.
+    """
+    codec = policy.codec
+    grammar = make_grammar(codec, policy.model.config.vocab_size)
+    for batch in make_batches(codec, records, batch_size, max_shapes):
+        sampled = jax.device_get(
+            sample_rollouts(
+                policy.model,
+                policy.params,
+                record_keys(seed, batch.records),
+                batch.prompts,
+                grammar,
+                count=count,
+                temperature=temperature,
+                max_tokens=max_tokens,
+            )
+        )
+        for row, index in enumerate(batch.indices):
+            ids = [
+                np.asarray(tokens[:length]).tolist()
+                for tokens, length in zip(sampled.tokens[row], sampled.lengths[row], strict=True)
+            ]
+            texts = [codec.decode(tokens).decode("utf-8", errors="replace") for tokens in ids]
+            yield {"id": records[index].id, "completions": texts, "token_ids": ids}
+
+
+def parser() -> Parser:
+    """The command's arguments."""
+    out = Parser("toolprm-rollout", "Samples completions of every record; writes a rollouts file.")
+    out.add_argument("--model", required=True, help="the policy: a directory, or toy:policy")
+    add_records(out)
+    out.add_argument("--num", type=whole_number(1), default=8, help="completions per record")
+    out.add_argument("--temperature", type=temperature, default=0.8)
+    out.add_argument("--max_tokens", type=whole_number(1), default=192)
+    out.add_argument("--batch_size", type=whole_number(1), default=8)
+    out.add_argument("--max_shapes", type=whole_number(1), default=4, help="prompt lengths compiled")
+    out.add_argument("--seed", type=whole_number(0), default=0)
+    out.add_argument("--out", required=True, help="rollouts file to write")
+    return out
+
+
+def _rollout(args: argparse.Namespace) -> int:
+    records = read_queries(args.records, args.format, args.limit)
+    lines = rollouts(
+        load(args.model),
+        records,
+        count=args.num,
+        temperature=args.temperature,
+        max_tokens=args.max_tokens,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        max_shapes=args.max_shapes,
+    )
+    write_jsonl(args.out, tqdm(lines, total=len(records), unit="record", mininterval=1.0))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `toolprm-rollout`.
+
+    Args:
+      argv: the arguments; those of the process if None.
+
+    Returns:
+      The exit status: 0, or 2 for input that can't be used.
+    """
+    return run_command(parser(), _rollout, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,277 @@
+"""The host side of search: records in batches of one shape, methods run on them, answers out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from toolprm_jax.annotation.grammar import parse_calls, tables
+from toolprm_jax.annotation.records import Call, DataError, Record
+from toolprm_jax.model.load import LoadedModel
+from toolprm_jax.tokens.codec import Codec
+
+from .beam import SearchConfig, SearchOutput, Trace
+from .methods import GUIDED, Method, fine_grained_search, method_config, prefill_prompts
+from .models import DecoderPolicy, DecoderReward, Prompts
+from .tracker import Grammar, make_grammar
+
+_LENGTH_STEP = 64  # prompts are padded to a multiple of it
+
+
+class Batch(NamedTuple):
+    """Records of one compiled shape; the last rows of `prompts` may repeat a record as padding."""
+
+    indices: tuple[int, ...]  # positions of the records in the input
+    records: tuple[Record, ...]
+    prompts: Prompts
+
+
+@dataclass(frozen=True)
+class Models:
+    """A policy and the PRM that guides it, if any.
+
+    Raises:
+      ContractError: they don't share vocabulary and template.
+      DataError: the PRM is none.
+    """
+
+    policy: LoadedModel
+    prm: LoadedModel | None = None
+    grammar: Grammar = field(init=False)
+
+    def __post_init__(self) -> None:
+        codec = self.policy.codec
+        if self.prm is not None:
+            contract = self.prm.codec.contract
+            if contract.granularity is None:
+                raise DataError("the PRM has no granularity in its contract: it is a policy")
+            contract.check(codec.contract, "vocabulary", "template", "end_of_text")
+        grammar = make_grammar(codec, self.policy.model.config.vocab_size)
+        object.__setattr__(self, "grammar", grammar)
+
+
+@dataclass
+class Answer:
+    """What one method made of one query."""
+
+    record: Record
+    calls: tuple[Call, ...]
+    text: str
+    score: float
+    finished: bool
+    method: Method
+    cost: dict[str, int]
+    flags: tuple[str, ...]
+    trace: Trace | None = None  # of this query alone
+
+    def to_json(self) -> dict[str, Any]:
+        """A line of an answers file."""
+        return {
+            "id": self.record.id,
+            "calls": [call.to_json() for call in self.calls],
+            "text": self.text,
+            "score": self.score if np.isfinite(self.score) else None,
+            "finished": self.finished,
+            "method": self.method,
+            "flags": list(self.flags),
+            "cost": self.cost,
+        }
+
+
+@dataclass
+class MethodRun:
+    """All answers of one method, in the order of the records."""
+
+    method: Method
+    config: SearchConfig
+    answers: list[Answer]
+    seconds: float  # without compilation; prefill of the models that the method asks included
+    compile_seconds: float
+
+
+def record_keys(seed: int, records: Sequence[Record]) -> jax.Array:
+    """One PRNG key per record, from the seed and a stable hash of its id: key[B]."""
+    hashes = [
+        int.from_bytes(hashlib.sha256(record.id.encode()).digest()[:4], "little")
+        for record in records
+    ]
+    fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+    return fold(jax.random.key(seed), jnp.asarray(hashes, jnp.uint32))
+
+
+def make_batches(
+    codec: Codec, records: Sequence[Record], batch_size: int, max_shapes: int
+) -> Iterator[Batch]:
+    """Records in batches of few shapes, shortest prompts first.
+
+    Args:
+      codec: of the policy.
+      records: any number.
+      batch_size: B; the last batch of a shape is filled up by repeating a record.
+      max_shapes: how many different prompt lengths are compiled at most.
+    """
+    prompts = [codec.prompt(record) for record in records]
+    order = sorted(range(len(records)), key=lambda i: (len(prompts[i]), i))
+    groups = -(-len(order) // batch_size)
+    per_shape = -(-groups // max_shapes) * batch_size
+    for start in range(0, len(order), per_shape):
+        members = order[start : start + per_shape]
+        longest = max(len(prompts[i]) for i in members)
+        length = -(-longest // _LENGTH_STEP) * _LENGTH_STEP
+        for first in range(0, len(members), batch_size):
+            chosen = members[first : first + batch_size]
+            filled = [*chosen, *[chosen[0]] * (batch_size - len(chosen))]
+            tokens = np.zeros((batch_size, length), np.int32)
+            for row, index in enumerate(filled):
+                tokens[row, : len(prompts[index])] = prompts[index]
+            lengths = np.asarray([len(prompts[index]) for index in filled], np.int32)
+            yield Batch(
+                tuple(chosen),
+                tuple(records[index] for index in filled),
+                Prompts(jnp.asarray(tokens), jnp.asarray(lengths)),
+            )
+
+
+def calls_of(codec: Codec, text: bytes) -> tuple[Call, ...]:
+    """The whole calls that a completion makes; of a repeated parameter the last value counts."""
+    parsed = parse_calls(tables(codec.template.dress), text, eot=True)
+    return tuple(Call(call.name, dict(call.pairs)) for call in parsed if call.closed)
+
+
+def run_methods(
+    models: Models,
+    records: Sequence[Record],
+    methods: Sequence[Method],
+    base: SearchConfig,
+    *,
+    seed: int,
+    batch_size: int,
+    max_shapes: int = 1,
+    progress: bool = True,
+) -> dict[Method, MethodRun]:
+    """Answers all records by several methods; each prompt is prefilled once per model for all.
+
+    Args:
+      models: policy and PRM.
+      records: the queries.
+      methods: which methods.
+      base: N, M, temperature, limits; `method_config` makes each method's own of it.
+      seed: with the record's id it fixes every draw.
+      batch_size: B.
+      max_shapes: of the prompts.
+      progress: whether a bar on standard error shows the rate and the time left.
+
+    Raises:
+      DataError: a guided method without a PRM, or no records.
+    """
+    guided = [method for method in methods if method in GUIDED]
+    if guided and models.prm is None:
+        raise DataError(f"method {guided[0]} needs a PRM")
+    if not records:
+        raise DataError("no records to search for")
+    policy, prm = models.policy, models.prm
+    contract = prm.codec.contract if prm else None
+    granularity = (contract.granularity if contract else None) or "toolprm"
+    runs: dict[Method, MethodRun] = {}
+    answers: dict[Method, list[Answer | None]] = {}
+    for method in methods:
+        runs[method] = MethodRun(method, method_config(method, base, granularity), [], 0.0, 0.0)
+        answers[method] = [None] * len(records)
+    compiled: dict[tuple[Method, tuple[int, ...]], Any] = {}
+
+    with tqdm(
+        total=len(records) * len(methods), unit="answer", disable=not progress, mininterval=1.0
+    ) as bar:
+        for batch in make_batches(policy.codec, records, batch_size, max_shapes):
+            keys = record_keys(seed, batch.records)
+            caches, prefill_seconds = [], []
+            for loaded in (policy, prm if guided else None):
+                start = time.perf_counter()
+                cache = None
+                if loaded is not None:
+                    cache = prefill_prompts(loaded.model, loaded.params, batch.prompts)
+                    jax.block_until_ready(cache)
+                caches.append(cache)
+                prefill_seconds.append(time.perf_counter() - start)
+            for method in methods:
+                run = runs[method]
+                asks = method in GUIDED
+                reward = None
+                if asks and prm is not None and contract is not None:
+                    reward = DecoderReward.of(prm.model, contract)
+                statics = (DecoderPolicy(policy.model), reward)
+                params = (policy.params, prm.params if asks and prm else None)
+                prefilled = (caches[0], caches[1] if asks else None)
+                shape = (method, batch.prompts.tokens.shape)
+                if shape not in compiled:
+                    bar.set_postfix_str(f"compiling {method}")
+                    start = time.perf_counter()
+                    compiled[shape] = fine_grained_search.lower(
+                        *statics, params, keys, batch.prompts, models.grammar, run.config, prefilled
+                    ).compile()
+                    run.compile_seconds += time.perf_counter() - start
+                bar.set_postfix_str(method)
+                start = time.perf_counter()
+                output = compiled[shape](params, keys, batch.prompts, models.grammar, prefilled)
+                output = jax.device_get(output)
+                run.seconds += time.perf_counter() - start
+                run.seconds += prefill_seconds[0] + (prefill_seconds[1] if asks else 0.0)
+                for row, index in enumerate(batch.indices):
+                    answers[method][index] = _answer(
+                        policy.codec, records[index], method, output, row, batch.prompts, asks
+                    )
+                bar.update(len(batch.indices))
+    for method, found in answers.items():
+        runs[method].answers = [answer for answer in found if answer is not None]
+    return runs
+
+
+def _answer(
+    codec: Codec,
+    record: Record,
+    method: Method,
+    output: SearchOutput,
+    row: int,
+    prompts: Prompts,
+    asks: bool,
+) -> Answer:
+    """The answer in one row of a search's output."""
+    best = int(output.best[row])
+    tokens = output.tokens[row, best, : int(output.lengths[row, best])]
+    text = codec.decode(tokens.tolist())
+    prompt = int(prompts.lengths[row])
+    cost = {name: int(values[row]) for name, values in output.costs._asdict().items()}
+    cost |= {
+        "policy_prompt_tokens": prompt,
+        "prm_prompt_tokens": prompt if asks else 0,
+        "decisions": int(output.decisions[row]),
+    }
+    flags = [name for name, values in output.flags._asdict().items() if values[row]]
+    finished = bool(output.finished[row])
+    return Answer(
+        record=record,
+        calls=calls_of(codec, text) if finished else (),
+        text=text.decode("utf-8", errors="replace"),
+        score=float(output.score[row, best]),
+        finished=finished,
+        method=method,
+        cost=cost,
+        flags=tuple(flags if finished else [*flags, "unfinished"]),
+        trace=None
+        if output.trace is None
+        else Trace(*(np.asarray(array[row]) for array in output.trace)),
+    )
+
+
+def flag_counts(answers: Sequence[Answer]) -> Mapping[str, int]:
+    """How many answers carry each flag."""
+    names = sorted({flag for answer in answers for flag in answer.flags})
+    return {name: sum(name in answer.flags for answer in answers) for name in names}

@@ -1,0 +1,133 @@
+"""A plain search over Python lists: every candidate on its own, nothing shared, nothing cached."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from search.beam import SearchConfig
+from toolprm_jax.annotation.grammar import EOT, Kind, State, Tables, advance, initial
+
+
+@dataclass
+class Beam:
+    """A completion in the making."""
+
+    tokens: list[int]
+    data: bytes
+    state: State
+    events: list[list[Kind]]  # per token
+    log_prob: float = 0.0
+    score: float = 0.0
+    status: str = "live"
+
+
+@dataclass
+class Reference:
+    """What the plain search needs: numbers as functions of whole token sequences.
+
+    Attributes:
+      logits: completion's tokens -> float[V], with -inf for tokens that may not be sampled.
+      judge: tokens up to and including the one with the boundary, kind -> log-probability of "+".
+      pieces: bytes of each token.
+      end_of_text: the token without bytes that may be sampled.
+      tables: the grammar.
+    """
+
+    logits: Callable[[list[int]], np.ndarray]
+    judge: Callable[[list[int], Kind], float]
+    pieces: list[bytes | None]
+    end_of_text: int
+    tables: Tables
+
+    def feed(self, beam: Beam, token: int, log_prob: float) -> Beam:
+        """The beam with one more token."""
+        piece = [EOT] if token == self.end_of_text else (self.pieces[token] or b"")
+        state, events = advance(self.tables, beam.state, piece)
+        return Beam(
+            [*beam.tokens, token],
+            beam.data + (b"\0end" if token == self.end_of_text else bytes(piece)),
+            state,
+            [*beam.events, [kind for kind, _ in events]],
+            beam.log_prob + log_prob,
+        )
+
+    def draw(self, tokens: list[int], uniform: float, temperature: float) -> tuple[int, float]:
+        """Inverts the CDF of the next token; and its untempered log-probability."""
+        logits = self.logits(tokens).astype(np.float64)
+        log_probs = logits - np.logaddexp.reduce(logits)
+        if temperature == 0.0:
+            token = int(np.argmax(logits))
+        else:
+            scaled = logits / temperature
+            probs = np.exp(scaled - np.logaddexp.reduce(scaled))
+            token = int(np.searchsorted(np.cumsum(probs), uniform * probs.sum(), side="right"))
+        return token, float(log_probs[token])
+
+    def score(self, beam: Beam, config: SearchConfig) -> float:
+        """Aggregates every labelled marker of the completion."""
+        logs = [
+            self.judge(beam.tokens[: i + 1], kind)
+            for i, kinds in enumerate(beam.events)
+            for kind in kinds
+            if kind in config.labelled
+        ]
+        if config.aggregate == "min":
+            return math.exp(min(logs))
+        if config.aggregate == "product":
+            return sum(logs)
+        if config.aggregate == "mean":
+            return sum(map(math.exp, logs)) / len(logs)
+        return math.exp(logs[-1])
+
+    def search(self, key: jax.Array, config: SearchConfig) -> tuple[list[Beam], int]:
+        """The beams, best first, and the tokens sampled."""
+        beams = [Beam([], b"", initial(self.tables), [])]
+        sampled = 0
+        for decision in range(config.max_decisions):
+            live = [beam for beam in beams if beam.status == "live"]
+            if not live:
+                break
+            step_key = jax.random.fold_in(key, decision)
+            candidates = [beam for beam in beams if beam.status != "live"]
+            for walker in range(config.num_beams * config.beam_width):
+                beam = live[walker % len(live)]
+                walker_key = jax.random.fold_in(step_key, walker)
+                for step in range(config.max_step_tokens):
+                    uniform = float(jax.random.uniform(jax.random.fold_in(walker_key, step)))
+                    token, log_prob = self.draw(beam.tokens, uniform, config.temperature)
+                    beam = self.feed(beam, token, log_prob)
+                    sampled += 1
+                    kinds = beam.events[-1]
+                    whole = Kind.TOTAL_FINISH in kinds
+                    # Dead even where the same token closed a decision before.
+                    full = len(beam.tokens) >= config.max_tokens and not whole
+                    if beam.state.mode == 0 or full:
+                        beam.status = "dead"
+                        break
+                    if any(kind in config.stop_kinds for kind in kinds):
+                        beam.status = "finished" if whole else "live"
+                        beam.score = self.score(beam, config)
+                        break
+                    if token == self.end_of_text:
+                        beam.status = "dead"
+                        break
+                else:
+                    beam.status = "dead"
+                candidates.append(beam)
+            alive: dict[bytes, Beam] = {}
+            for beam in candidates:
+                if beam.status == "dead":
+                    continue
+                other = alive.get(beam.data)
+                if other is None or beam.log_prob > other.log_prob:
+                    alive[beam.data] = beam
+            ranked = sorted(alive.values(), key=lambda b: (-b.score, -b.log_prob))
+            if not ranked:
+                ranked = [max(candidates, key=lambda b: b.log_prob)]
+            beams = ranked[: config.num_beams]
+        return beams, sampled
