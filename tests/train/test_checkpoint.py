@@ -161,3 +161,18 @@ def test_another_contract_is_an_error(
         checkpoints.restore(state_shardings(one_device(), model, OPTIMIZER)[0], data)
     checkpoints.close()
     data.close()
+
+
+def test_another_decoder_is_an_error_and_another_config_a_warning(
+    saved: tuple[Path, dict[int, TrainState]], files: RunFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, _ = saved
+    wider = dataclasses.replace(files.decoder, hidden_size=64)
+    with pytest.raises(CheckpointError, match="decoder's hidden_size is 32 there and 64 in"):
+        dataclasses.replace(files, decoder=wider).check(folder / "3")
+    bfloat16 = dataclasses.replace(files.decoder, dtype="bfloat16")
+    with caplog.at_level(logging.WARNING):
+        dataclasses.replace(files, decoder=bfloat16).check(folder / "3")
+        assert caplog.messages == []
+        dataclasses.replace(files, config={"steps": 10}).check(folder / "3")
+    assert caplog.messages == ["resuming with another steps: 10, was 9"]

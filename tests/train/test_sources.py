@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def steps(records: list[Record]) -> list[dict[str, Any]]:
     lines = []
     for record in records:
         texts = [gold_completion(record)] * 2
-        texts += [text for text, *_ in list(corruptions(record, seed=0))[:3]]
+        texts += [text for _, text in list(corruptions(record, random.Random(0)))[:3]]
         lines += [label_completion(record, text).to_json(record.id, text) for text in texts]
     return lines
 
