@@ -59,6 +59,7 @@ def get_config() -> ConfigDict:
                 "seed": 0,
                 "groups": 1_000_000,
                 "group_size": 7,
+                "max_calls": 0,  # per query; 0: any
                 "row_length": 512,
                 "rows_per_batch": 8,
                 "epochs": 0,  # 0: as many as the steps need

@@ -45,6 +45,7 @@ def get_config() -> ConfigDict:
                 "heldout_records": "",
                 "heldout_steps": "",
                 "format": "",  # "": recognised
+                "max_calls": 0,  # per query; 0: any
                 "row_length": 768,
                 "rows_per_batch": 16,
                 "epochs": 0,  # 0: as many as the steps need

@@ -109,6 +109,7 @@ def build_source(config: Config, codec: Codec, *, heldout: bool) -> Any:
         groups=data.eval_items if heldout else data.groups,
         group_size=data.group_size,
         row_length=data.row_length,
+        max_calls=data.max_calls,
     )
 
 

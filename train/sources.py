@@ -28,6 +28,7 @@ class ToolworldSource:
       groups: number of items.
       group_size: the most queries of a group.
       row_length: S, in tokens; the corpus has no end, so a group stops where its row is full.
+      max_calls: the most calls of a query (a curriculum starts low); 0 for any.
 
     Attributes:
       too_long: indices of the items that were read and hold a query that fits no row.
@@ -42,7 +43,9 @@ class ToolworldSource:
         groups: int,
         group_size: int,
         row_length: int,
+        max_calls: int = 0,
     ) -> None:
+        self._max_calls = max_calls
         self._codec = codec
         self._seed, self._groups = seed, groups
         self._split: Split = split
@@ -54,6 +57,8 @@ class ToolworldSource:
 
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
         records = masked_group(self._seed, self._split, index, self._group_size)
+        if self._max_calls:
+            records = [r for r in records if len(r.answers or ()) <= self._max_calls]
         trees, too_long = lm_trees(self._codec, records, self._row_length)
         if too_long:
             self.too_long.add(index)
