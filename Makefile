@@ -9,7 +9,7 @@ FORMAT ?= record
 .PHONY: help demo test lint checkpoints clean
 
 help:
-	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca|openai]   search, with the embedded models"
+	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca]   search, with the embedded models"
 	@echo "make test          run the tests"
 	@echo "make lint          ruff and pyright"
 	@echo "make checkpoints   train the embedded models again"
@@ -37,7 +37,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 checkpoints: $(VENV)/.installed
-	$(BIN)/python -m toolprm_jax.toolworld.build
+	toolprm_jax/toolworld/checkpoints.sh $(BIN)/python
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -159,7 +159,7 @@ def deal(beams: Beams, walkers: int, step_limit: int) -> tuple[Walkers, Array]:
 
 
 def _labelled(events: Array, kinds: tuple[int, ...]) -> Array:
-    """bool like `events`, whether the boundary is of one of the kinds."""
+    """Bool like `events`, whether the boundary is of one of the kinds."""
     return jnp.any(jnp.stack([events == kind for kind in kinds]), axis=0)
 
 
@@ -268,9 +268,7 @@ def select(
     candidates: Beams = jax.tree.map(
         lambda old, new: jnp.concatenate([old, new], axis=1),
         beams._replace(status=carried),
-        Beams(
-            walkers.nodes, walkers.paths, walkers.tracker, walkers.log_prob, scores, arrived
-        ),
+        Beams(walkers.nodes, walkers.paths, walkers.tracker, walkers.log_prob, scores, arrived),
     )
     alive = (candidates.status == LIVE) | (candidates.status == FINISHED)
     # Of equal bytes the likeliest token path stays: sort by it, then the first one stands for all.
@@ -296,8 +294,10 @@ def select(
     rescued = (take(group, order) == 1) & (place == 0)  # the first is dead: all are
     stays = (take(group, order) == 0) | rescued
     status = jnp.where(stays, chosen.status, EMPTY)
-    rank = jnp.full_like(index, -1).at[rows, jnp.where(stays, order, index.shape[1])].set(
-        jnp.broadcast_to(place, order.shape), mode="drop"
+    rank = (
+        jnp.full_like(index, -1)
+        .at[rows, jnp.where(stays, order, index.shape[1])]
+        .set(jnp.broadcast_to(place, order.shape), mode="drop")
     )
     chosen = chosen._replace(
         status=status,
@@ -488,6 +488,6 @@ def completions(pool: Pool, paths: Array, max_tokens: int) -> tuple[Array, Array
     tokens = jnp.where(order < size, take(pool.tokens, order), -1)
     tokens = tokens.reshape(batch, width, -1)
     short = max_tokens - tokens.shape[2]
-    return jnp.pad(tokens, ((0, 0), (0, 0), (0, max(short, 0))), constant_values=-1), lengths.reshape(
-        batch, width
-    )
+    return jnp.pad(
+        tokens, ((0, 0), (0, 0), (0, max(short, 0))), constant_values=-1
+    ), lengths.reshape(batch, width)

@@ -1,6 +1,6 @@
 """The demo: every method on one set of queries, a table, results.json, one search as a picture.
 
-    python -m search.demo [--records FILE --format FORMAT]
+python -m search.demo [--records FILE --format FORMAT]
 """
 
 from __future__ import annotations

@@ -186,7 +186,9 @@ def walk(
         lane_of = take(jnp.cumsum(leads, axis=1) - 1, first)
         uniform = draw(step)
 
-        def run_chunk(carry: tuple[Array, Cache, Array, Array]) -> tuple[Array, Cache, Array, Array]:
+        def run_chunk(
+            carry: tuple[Array, Cache, Array, Array],
+        ) -> tuple[Array, Cache, Array, Array]:
             chunk, cache, tokens, log_probs = carry
             start = chunk * lane_width
             padded = jnp.pad(leaders, ((0, 0), (0, lane_width)), constant_values=width)

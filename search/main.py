@@ -41,7 +41,9 @@ def parser() -> Parser:
     out.add_argument("--max_step_tokens", type=whole_number(1), default=defaults.max_step_tokens)
     out.add_argument("--pool_size", type=whole_number(64), default=defaults.pool_size)
     out.add_argument("--batch_size", type=whole_number(1), default=8)
-    out.add_argument("--max_shapes", type=whole_number(1), default=4, help="prompt lengths compiled")
+    out.add_argument(
+        "--max_shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
+    )
     out.add_argument("--seed", type=whole_number(0), default=0)
     out.add_argument("--out", required=True, help="answers file to write")
     out.add_argument("--trace", help="directory for one picture of the search tree per query")

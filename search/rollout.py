@@ -80,7 +80,9 @@ def parser() -> Parser:
     out.add_argument("--temperature", type=temperature, default=0.8)
     out.add_argument("--max_tokens", type=whole_number(1), default=192)
     out.add_argument("--batch_size", type=whole_number(1), default=8)
-    out.add_argument("--max_shapes", type=whole_number(1), default=4, help="prompt lengths compiled")
+    out.add_argument(
+        "--max_shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
+    )
     out.add_argument("--seed", type=whole_number(0), default=0)
     out.add_argument("--out", required=True, help="rollouts file to write")
     return out

@@ -11,13 +11,11 @@ from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.records import calls_json
 from toolprm_jax.tokens.codec import Codec
 
-from .beam import DEAD, EMPTY, FINISHED, SearchConfig, Trace
+from .beam import DEAD, EMPTY, FINISHED, SearchConfig
 from .run import Answer
 
 
-def search_tree(
-    codec: Codec, answer: Answer, config: SearchConfig, prm: str
-) -> dict[str, Any]:
+def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) -> dict[str, Any]:
     """The tree of decisions of a traced search.
 
     Args:

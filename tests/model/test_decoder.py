@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -114,11 +114,16 @@ def row(values: list[int], length: int, fill: int = 0) -> NDArray[np.int32]:
     return np.asarray([[*values, *[fill] * (length - len(values))]], np.int32)
 
 
+@cache
+def forward(config: DecoderConfig) -> Any:
+    return jax.jit(Decoder(config).apply)
+
+
 def run_tree(config: DecoderConfig, params: Any, tree: Tree, spare: int, fill: int = 0) -> Any:
     length = len(tree.tokens) + spare
     depths = [len(path) - 1 for path in tree.paths]
     exits = [*tree.exits, *range(len(tree.tokens) + 1, length + 1)]
-    return Decoder(config).apply(
+    return forward(config)(
         params, row(tree.tokens, length, fill), row(depths, length), row(exits, length)
     )
 
@@ -136,17 +141,18 @@ def test_tree_equals_numpy_on_every_path(config: DecoderConfig, seed: int) -> No
 
 def test_trees_of_one_row_do_not_see_each_other_or_the_padding() -> None:
     params = params_of(CONFIG)
-    first, second = Tree(2, 7, chain=2), Tree(3, 9, chain=3)
+    size = 8
+    first, second = Tree(2, size, chain=2), Tree(3, size, chain=3)
     alone = [run_tree(CONFIG, params, tree, spare=0)[0] for tree in (first, second)]
     for fill in (0, 5):
         for tree, hidden in zip((first, second), alone, strict=True):
             padded = run_tree(CONFIG, params, tree, spare=4, fill=fill)[0]
             np.testing.assert_allclose(padded[: len(hidden)], hidden, rtol=1e-5, atol=1e-6)
-    both = Decoder(CONFIG).apply(
+    both = forward(CONFIG)(
         params,
-        row([*first.tokens, *second.tokens], 16),
-        row([len(path) - 1 for tree in (first, second) for path in tree.paths], 16),
-        row([*first.exits, *(7 + e for e in second.exits)], 16),
+        row([*first.tokens, *second.tokens], 2 * size),
+        row([len(path) - 1 for tree in (first, second) for path in tree.paths], 2 * size),
+        row([*first.exits, *(size + e for e in second.exits)], 2 * size),
     )
     np.testing.assert_allclose(both[0], np.concatenate(alone), rtol=1e-5, atol=1e-6)
 
@@ -163,9 +169,8 @@ def test_prefill_and_extend_equal_numpy_on_every_path(
     rng = np.random.default_rng(seed)
     model = Decoder(config)
     garbage = rng.integers(0, config.vocab_size, 3).tolist()
-    prompt_kv: Any = model.apply(
-        params, row([*tree.tokens[:prompt], *garbage], prompt + 3), method=Decoder.prefill
-    )
+    prefill = jax.jit(partial(model.apply, method=Decoder.prefill))
+    prompt_kv = prefill(params, row([*tree.tokens[:prompt], *garbage], prompt + 3))
     assert prompt_kv.keys.shape == (2, 1, prompt + 3, config.num_kv_heads, config.head_dim)
 
     @jax.jit
@@ -278,7 +283,8 @@ def test_remat_changes_neither_values_nor_gradients() -> None:
         return jnp.sum(run_tree(config, params, tree, spare=0) ** 3)
 
     values = [
-        jax.value_and_grad(loss)(params, replace(CONFIG, remat=remat)) for remat in (False, True)
+        jax.jit(jax.value_and_grad(loss), static_argnums=1)(params, replace(CONFIG, remat=remat))
+        for remat in (False, True)
     ]
     for plain, again in zip(*map(jax.tree.leaves, values), strict=True):
         scale = float(jnp.abs(plain).max())

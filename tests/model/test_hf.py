@@ -65,7 +65,7 @@ def params_of(config: DecoderConfig) -> Any:
     rng = np.random.default_rng(0)
     return jax.tree.map(
         lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), jnp.float32),
-        init_params(config, jax.random.key(0)),
+        jax.eval_shape(lambda: init_params(config, jax.random.key(0))),
     )
 
 
@@ -109,7 +109,7 @@ def test_the_loaded_model_computes_the_same(tmp_path: Path) -> None:
     tokens = np.arange(6, dtype=np.int32)[None]
     exits = np.full_like(tokens, 6)
     outs = [
-        Decoder(c).apply(p, tokens, tokens, exits)
+        jax.jit(Decoder(c).apply)(p, tokens, tokens, exits)
         for c, p in ((CONFIG, params_of(CONFIG)), (config, params))
     ]
     np.testing.assert_array_equal(outs[0], outs[1])

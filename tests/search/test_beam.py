@@ -9,14 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from plain_search import Reference
 
 from search.beam import DEAD, FINISHED, LIVE, SearchConfig, SearchOutput, beam_search
 from search.explore import sample_token
 from search.pool import Lanes, Pool
 from search.tracker import grammar_from_pieces
 from toolprm_jax.annotation.grammar import Kind, tables
-
-from plain_search import Reference
 
 PIECES: list[bytes | None] = [
     b"[]", b'[{"name": "', b"f", b"g", b'", "arguments": {', b'"x": ', b"1", b"2", b", ", b"}",

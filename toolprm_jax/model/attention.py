@@ -52,9 +52,7 @@ def attend(q_BxSxHxD: Array, blocks: Sequence[tuple[Array, Array, Array]]) -> Ar
         s = jnp.einsum("bksd,btkd->bkst", q, keys).astype(jnp.float32)
         bias = jnp.where(mask, 0.0, _MASKED)[:, None, None]
         scores.append(s.reshape(batch, kv_heads, groups, length, -1) + bias)
-    highest = jnp.max(
-        jnp.stack([jnp.max(s, axis=-1, keepdims=True) for s in scores]), axis=0
-    )
+    highest = jnp.max(jnp.stack([jnp.max(s, axis=-1, keepdims=True) for s in scores]), axis=0)
     out = jnp.zeros((batch, kv_heads, groups * length, dim), jnp.float32)
     total = jnp.zeros_like(highest)
     for s, (_, values, _) in zip(scores, blocks, strict=True):

@@ -89,8 +89,8 @@ class Codec:
         return out
 
     def decode(self, ids: Sequence[int]) -> bytes:
-        """Bytes that token ids stand for; special tokens stand for none."""
-        pieces = (self.pieces[i] if i < len(self.pieces) else None for i in ids)
+        """Bytes that token ids stand for; special tokens and padding (-1) stand for none."""
+        pieces = (self.pieces[i] if 0 <= i < len(self.pieces) else None for i in ids)
         return b"".join(piece for piece in pieces if piece is not None)
 
     def prompt(self, record: Record) -> list[int]:

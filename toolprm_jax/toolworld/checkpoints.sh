@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Trains the embedded models again: tokenizer, policy (two stages), its rollouts, labels, PRM.
+# Run by `make checkpoints` from the root of the repository. Two devices use both cores of a small
+# machine; one row per device at a time keeps attention in its cache.
+set -eu
+PYTHON=${1:-python}
+RUNS=${2:-runs/checkpoints}
+HERE=toolprm_jax/toolworld
+export JAX_PLATFORMS=${JAX_PLATFORMS:-cpu}
+export XLA_FLAGS=${XLA_FLAGS:---xla_force_host_platform_device_count=2}
+mkdir -p "$RUNS"
+
+"$PYTHON" -m toolprm_jax.toolworld.tokenizer --out "$RUNS/tokenizer"
+"$PYTHON" -m train.main --config configs/toy_policy.py --workdir "$RUNS/policy" \
+  --config.tokenizer="$RUNS/tokenizer"
+"$PYTHON" -m train.main --config configs/toy_policy.py --workdir "$RUNS/policy_one_call" \
+  --config.tokenizer="$RUNS/tokenizer" --config.init="$RUNS/policy/model" --config.steps=1700 \
+  --config.data.seed=1 --config.data.max_calls=1 --config.data.group_size=12 \
+  --config.data.copy_warmup_rows=0 --config.optimizer.warmup_steps=40 \
+  --config.optimizer.learning_rate=0.0025
+cp "$RUNS"/policy_one_call/model/* "$HERE/policy/"
+
+for split in train heldout; do
+  if [ $split = train ]; then seed=3 count=1600 draws=1; else seed=1 count=200 draws=2; fi
+  "$PYTHON" -m toolprm_jax.toolworld.masked --split $split --seed $seed --count $count \
+    --out "$RUNS/$split.jsonl"
+  XLA_FLAGS= "$PYTHON" -m search.rollout --model "$HERE/policy" --records "$RUNS/$split.jsonl" \
+    --format record --num 8 --temperature 0.8 --max_tokens 128 --batch_size 32 --max_shapes 2 \
+    --seed $draws --out "$RUNS/${split}_rollouts.jsonl"
+  "$PYTHON" -m toolprm_jax.annotation.annotate --records "$RUNS/$split.jsonl" --format record \
+    --rollouts "$RUNS/${split}_rollouts.jsonl" --out "$RUNS/${split}_steps.jsonl" \
+    --stats "$RUNS/${split}_stats.json"
+done
+"$PYTHON" -m train.main --config configs/toy_prm.py --workdir "$RUNS/prm" \
+  --config.data.records="$RUNS/train.jsonl" --config.data.steps="$RUNS/train_steps.jsonl" \
+  --config.data.heldout_records="$RUNS/heldout.jsonl" \
+  --config.data.heldout_steps="$RUNS/heldout_steps.jsonl"
+cp "$RUNS"/prm/model/* "$HERE/prm/"
