@@ -79,7 +79,7 @@ def result_row(run: MethodRun, correct: np.ndarray, greedy: np.ndarray) -> dict[
 
 
 def _pictured(run: MethodRun, correct: np.ndarray, greedy: np.ndarray) -> int:
-    """The query whose search is drawn: preferably right here, wrong by greedy, with some branches."""
+    """The query that is drawn: preferably right here, wrong by greedy, and of readable size."""
     decisions = np.asarray([answer.cost["decisions"] for answer in run.answers])
     readable = (decisions >= 4) & (decisions <= 8)
     for wanted in (correct & ~greedy & readable, correct & ~greedy, correct & readable):

@@ -1,4 +1,4 @@
-"""One decision: every walker samples tokens until it reaches a boundary; equal prefixes run once."""
+"""One decision: every walker samples tokens up to a boundary; equal prefixes run once."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class DecoderReward:
     def judge(
         self, params: Params, cache: ModelCache, pool: Pool, lanes: Lanes, kinds: Array
     ) -> Array:
-        """Log-probability of "+", float32[B, W], at marker leaves of the given kinds int32[B, W]."""
+        """Log-probability of "+", float32[B, W], at leaves of the given kinds int32[B, W]."""
         del pool
         markers = jnp.asarray(self.marker_ids)[kinds]
         leaves = lanes._replace(tokens=markers)

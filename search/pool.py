@@ -1,4 +1,4 @@
-"""The pool of generated tokens: append-only, shared by all beams of a query, compacted at prunes."""
+"""The pool of generated tokens: append-only, shared by a query's beams, compacted at prunes."""
 
 from __future__ import annotations
 

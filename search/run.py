@@ -265,9 +265,7 @@ def _answer(
         method=method,
         cost=cost,
         flags=tuple(flags if finished else [*flags, "unfinished"]),
-        trace=None
-        if output.trace is None
-        else Trace(*(np.asarray(array[row]) for array in output.trace)),
+        trace=jax.tree.map(lambda array: array[row], output.trace),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,8 @@ def rows(prompts: Prompts, row: int) -> Prompts:
 
 @pytest.fixture(scope="module")
 def found(models: Models, queries) -> SearchOutput:
-    return jax.device_get(search(models, *queries, BASE))
+    keys, prompts = queries
+    return jax.device_get(search(models, keys, prompts, BASE))
 
 
 def test_cached_equals_a_plain_forward(models: Models, queries, found: SearchOutput) -> None:
@@ -80,16 +82,18 @@ def test_cached_equals_a_plain_forward(models: Models, queries, found: SearchOut
     @jax.jit
     def policy_log_probs(tokens, exits):
         positions = jnp.broadcast_to(jnp.arange(length), tokens.shape)
-        hidden = policy.model.apply(policy.params, tokens, positions, exits)
-        logits = policy.model.apply(policy.params, hidden, method=Decoder.logits)
+        hidden: Any = policy.model.apply(policy.params, tokens, positions, exits)
+        logits: Any = policy.model.apply(policy.params, hidden, method=Decoder.logits)
         allowed = jnp.where(models.grammar.allowed, 0.0, -jnp.inf)
         return jax.nn.log_softmax(logits + allowed[None, None])
 
     @jax.jit
     def prm_log_p(tokens, exits):
         positions = jnp.broadcast_to(jnp.arange(length), tokens.shape)
-        hidden = prm.model.apply(prm.params, tokens, positions, exits)
-        pair = prm.model.apply(prm.params, hidden, contract.label_ids, method=Decoder.label_logits)
+        hidden: Any = prm.model.apply(prm.params, tokens, positions, exits)
+        pair: Any = prm.model.apply(
+            prm.params, hidden, contract.label_ids, method=Decoder.label_logits
+        )
         return jax.nn.log_sigmoid(pair[..., 1] - pair[..., 0])
 
     checked = 0
@@ -178,8 +182,9 @@ def test_fine_grained_with_an_orm_is_best_of_n(models: Models, queries) -> None:
     for row in range(8):
         pair = [(output, int(output.best[row])) for output in (fine, best)]
         tokens = [np.asarray(output.tokens[row, rank]) for output, rank in pair]
-        np.testing.assert_array_equal(*tokens)
-        np.testing.assert_allclose(*(output.score[row, rank] for output, rank in pair), atol=1e-5)
+        np.testing.assert_array_equal(tokens[0], tokens[1])
+        scores = [float(output.score[row, rank]) for output, rank in pair]
+        np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
 
 
 def test_rollouts_are_the_walkers_of_a_search(models: Models, queries) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -343,7 +343,7 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[Callable[[Any], None
         temporary.unlink(missing_ok=True)
 
 
-def write_jsonl(path: str | os.PathLike[str], values: Sequence[Any] | Iterator[Any]) -> int:
+def write_jsonl(path: str | os.PathLike[str], values: Iterable[Any]) -> int:
     """Writes values as JSON lines, atomically.
 
     Args:
