@@ -317,6 +317,16 @@ def test_nesting_is_bounded_as_in_python(opening: bytes) -> None:
             assert not tracker.dead
 
 
+def test_mixed_containers_close_in_their_order() -> None:
+    half = MAX_DEPTH // 2
+    opening = b'[{"name":"f","arguments":{"x":' + b'[{"a":' * half + b"1"
+    tracker, fired = feed(GRAMMARS["list"], byte_tokens(opening + b"}]" * half + b"}}]"))
+    assert fired[-1] == [Kind.TOTAL_FINISH]
+    assert not tracker.dead
+    wrong, _ = feed(GRAMMARS["list"], byte_tokens(opening + b"}" + b"}"))
+    assert wrong.dead
+
+
 @pytest.mark.parametrize("token", [END + 1, END + 2])
 def test_tokens_without_bytes_are_refused_and_never_allowed(token: int) -> None:
     grammar = GRAMMARS["list"]
