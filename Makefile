@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECORDS ?=
 FORMAT ?= record
+LIMIT ?= 500
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint checkpoints clean
 
 help:
-	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca]   search, with the embedded models"
+	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca] [LIMIT=500]   search, with the embedded models"
 	@echo "make test          run the tests"
 	@echo "make lint          ruff and pyright"
 	@echo "make checkpoints   train the embedded models again"
@@ -26,7 +27,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/python -m search.demo $(if $(RECORDS),--records "$(RECORDS)" --format "$(FORMAT)")
+	$(BIN)/python -m search.demo --limit $(LIMIT) $(if $(RECORDS),--records "$(RECORDS)" --format "$(FORMAT)")
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest

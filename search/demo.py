@@ -32,7 +32,16 @@ from .run import MethodRun, Models, flag_counts, run_methods
 from .trace import search_tree
 
 # Fixed beforehand, not the best of several.
-CONFIG = SearchConfig(num_beams=4, beam_width=4, temperature=0.8, pool_size=512, trace=True)
+CONFIG = SearchConfig(
+    num_beams=2,
+    beam_width=4,
+    temperature=0.8,
+    max_tokens=128,
+    max_step_tokens=32,
+    pool_size=512,
+    lane_width=8,
+    trace=True,
+)
 QUERIES = 500
 SEED = 2024  # of the held-out queries; the training corpus and its checks use others
 
@@ -45,7 +54,7 @@ def parser() -> Parser:
     out.add_argument("--limit", type=whole_number(1), default=QUERIES, help="queries at most")
     out.add_argument("--policy", default="toy:policy", help="directory or toy:policy")
     out.add_argument("--prm", default="toy:prm", help="directory or toy:prm")
-    out.add_argument("--batch_size", type=whole_number(1), default=16)
+    out.add_argument("--batch_size", type=whole_number(1), default=32)
     out.add_argument("--out", default="runs/demo", help="directory for what it writes")
     return out
 
@@ -127,7 +136,7 @@ def _demo(args: argparse.Namespace) -> int:
     tree = search_tree(models.policy.codec, fine.answers[drawn], fine.config, args.prm)
     write_search_picture(out / "search.html", tree)
 
-    Console().print(results_table(rows))
+    Console(width=110).print(results_table(rows))
     for run in runs.values():
         for flag, count in flag_counts(run.answers).items():
             print(f"{run.method}: {count} of {len(run.answers)} answers: {flag}")
