@@ -2,6 +2,8 @@
 
 Command: python -m toolprm_jax.toolworld.tokenizer --out runs/tokenizer
          toolprm-train --config configs/toy_policy.py --workdir runs/policy
+Hardware: 2 CPU cores with XLA_FLAGS=--xla_force_host_platform_device_count=2, about 35 minutes.
+Result: toolprm_jax/toolworld/CHECKPOINTS.md.
 """
 
 from __future__ import annotations
