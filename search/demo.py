@@ -31,7 +31,7 @@ from .report import results_table, write_results, write_search_picture
 from .run import MethodRun, Models, flag_counts, run_methods
 from .trace import search_tree
 
-# Fixed beforehand, not the best of several.
+# Not the best of several: set for the time that a demo may take (docs/decisions.md).
 CONFIG = SearchConfig(
     num_beams=2,
     beam_width=4,

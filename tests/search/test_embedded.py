@@ -129,7 +129,7 @@ def test_cached_equals_a_plain_forward(models: Models, queries, found: SearchOut
 
 def test_a_batch_gives_what_its_rows_give_alone(models: Models, queries, found) -> None:
     """The toy search is exact here; with a decoder a draw may fall within float32 rounding of the
-    border between two tokens, about once in a million draws, so one row may differ."""
+    border between two tokens, so one row may differ."""
     keys, prompts = queries
     equal = 0
     for row in range(8):
