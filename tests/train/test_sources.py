@@ -184,6 +184,7 @@ def test_a_prm_trains_from_a_policy_on_a_steps_file(
     status = main(
         [
             f"--config={ROOT / 'configs' / 'toy_prm.py'}",
+            "--config.accumulation=1",  # its own goes with two devices, the tests have eight
             f"--workdir={tmp_path / 'run'}",
             *(f"--config.{name}={value}" for name, value in config.items()),
         ]
