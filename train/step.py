@@ -11,7 +11,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from toolprm_jax.model.decoder import Decoder, Params
+from toolprm_jax.model.decoder import Decoder, Params, init_params
 from toolprm_jax.model.prm import Sums, lm_sums, means, prm_sums
 from toolprm_jax.tokens.contract import Contract
 from toolprm_jax.tokens.tree import TreeBatch
@@ -86,16 +86,6 @@ def make_optimizer(
     )
 
 
-def init_params(model: Decoder, key: Array) -> Params:
-    """Fresh float32 parameters, the output layer included. The key is consumed."""
-    tokens = jnp.zeros((1, 1), jnp.int32)
-
-    def touch_all(module: Decoder, tokens: Array, exits: Array) -> Array:
-        return module.logits(module(tokens, tokens, exits))
-
-    return model.init(key, tokens, tokens + 1, method=touch_all)
-
-
 def state_shardings(mesh: Mesh, model: Decoder, optimizer: optax.GradientTransformation) -> Any:
     """Shardings of a TrainState, and the same state as shapes, without computing anything.
 
@@ -104,7 +94,7 @@ def state_shardings(mesh: Mesh, model: Decoder, optimizer: optax.GradientTransfo
     """
 
     def build(key: Array) -> TrainState:
-        params = init_params(model, key)
+        params = init_params(model.config, key)
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
     shapes = jax.eval_shape(build, jax.random.key(0))
@@ -136,7 +126,7 @@ def init_state(
     _, shardings = state_shardings(mesh, model, optimizer)
 
     def fresh(key: Array) -> TrainState:
-        return given(init_params(model, key))
+        return given(init_params(model.config, key))
 
     def given(params: Params) -> TrainState:
         params = jax.tree.map(lambda x: x.astype(jnp.float32), params)
