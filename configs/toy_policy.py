@@ -20,22 +20,25 @@ def get_config() -> ConfigDict:
             "init": "",  # "": fresh parameters
             "granularity": "toolprm",
             "target": "label",
-            "induction_head": True,  # of fresh parameters
+            "retrieval_heads": True,  # of fresh parameters
             "seed": 0,
-            "steps": 2400,
+            "steps": 2600,
             "accumulation": 4,
             "log_every": 10,
             "eval_every": 400,
             "checkpoint_every": 200,
-            "keep": 2,
+            "keep": 2,  # newest checkpoints
+            "keep_best": 0,  # checkpoints of the lowest eval_loss, kept beside them
+            "tensorboard": False,
+            "wandb": "",  # project of Weights & Biases; "": none
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1},
             "model": {
                 "vocab_size": 2048,
                 "hidden_size": 128,
                 "intermediate_size": 384,
                 "num_layers": 4,
-                "num_heads": 4,
-                "num_kv_heads": 2,
+                "num_heads": 6,
+                "num_kv_heads": 3,
                 "head_dim": 32,
                 "rope_theta": 1_000_000.0,
                 "qkv_bias": True,
@@ -60,12 +63,13 @@ def get_config() -> ConfigDict:
                 "format": "",  # "": recognised
                 "seed": 0,
                 "groups": 1_000_000,
-                "group_size": 7,
+                "group_size": 10,
                 "max_calls": 0,  # per query; 0: any
+                "invented": 0.5,  # share of the groups
                 "row_length": 512,
                 "rows_per_batch": 8,
                 "epochs": 0,  # 0: as many as the steps need
-                "copy_warmup_rows": 640,
+                "copy_warmup_rows": 120,
                 "eval_items": 60,
             },
         }

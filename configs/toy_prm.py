@@ -3,7 +3,7 @@
 Command: toolprm-train --config configs/toy_prm.py --workdir runs/prm \
         --config.data.records=RECORDS --config.data.steps=STEPS \
         --config.data.heldout_records=RECORDS --config.data.heldout_steps=STEPS
-Hardware: 2 CPU cores with XLA_FLAGS=--xla_force_host_platform_device_count=2, about 8 minutes.
+Hardware: 2 CPU cores with XLA_FLAGS=--xla_force_host_platform_device_count=2, about 15 minutes.
 Result: toolprm_jax/toolworld/CHECKPOINTS.md.
 """
 
@@ -21,17 +21,20 @@ def get_config() -> ConfigDict:
             "init": "toolprm_jax/toolworld/policy",  # "": fresh parameters
             "granularity": "toolprm",  # or "cprm", "orm"
             "target": "label",  # or "prefix"
-            "induction_head": True,  # of fresh parameters
+            "retrieval_heads": True,  # of fresh parameters
             "seed": 0,
-            "steps": 420,
+            "steps": 800,
             "accumulation": 4,
             "log_every": 10,
             "eval_every": 100,
             "checkpoint_every": 250,
-            "keep": 2,
+            "keep": 2,  # newest checkpoints
+            "keep_best": 0,  # checkpoints of the lowest eval_loss, kept beside them
+            "tensorboard": False,
+            "wandb": "",  # project of Weights & Biases; "": none
             "mesh": {"data": -1, "fsdp": 1, "tensor": 1},
-            # The shape comes with init; only these two are read.
-            "model": {"dtype": "float32", "remat": True},
+            # The shape comes with init; fresh layers go on top of it.
+            "model": {"dtype": "float32", "remat": True, "more_layers": 2},
             "optimizer": {
                 "learning_rate": 1e-3,
                 "warmup_steps": 50,
@@ -42,6 +45,7 @@ def get_config() -> ConfigDict:
                 "b2": 0.95,
             },
             "data": {
+                "dataset": "",  # of toolprm-annotate --tfds-dir; "": the files below
                 "records": "",
                 "steps": "",
                 "heldout_records": "",

@@ -23,14 +23,15 @@ from toolprm_jax.annotation.records import DataError, Record
 from toolprm_jax.model.load import load
 from toolprm_jax.toolworld.masked import masked_corpus
 
-from .beam import SearchConfig
+from .config import SearchConfig
 from .evaluate import bootstrap_interval, paired_bootstrap
 from .flags import read_queries, whole_number
-from .methods import METHODS
+from .methods import Method
 from .report import results_table, write_results, write_search_picture
 from .run import MethodRun, Models, flag_counts, run_methods
 from .trace import search_tree
 
+METHODS: tuple[Method, ...] = ("greedy", "sample", "best_of_n", "fine_grained")
 # Not the best of several: set for the time that a demo may take (docs/decisions.md).
 CONFIG = SearchConfig(
     num_beams=2,

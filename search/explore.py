@@ -1,8 +1,9 @@
-"""One decision: every walker samples tokens up to a boundary; equal prefixes run once."""
+"""One decision: every walker grows by tokens up to a boundary; equal prefixes run once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,10 @@ from jax import Array
 
 from toolprm_jax.annotation.grammar import Kind
 
+from .config import SearchConfig
 from .pool import Lanes, Pool, compact, make_lanes, take
+from .sampling import Children, Ranks, best_children, sample_token, survivors, tempered
+from .schema import Schema
 from .tracker import Grammar, Tracker, advance
 
 ACTIVE, STOPPED, DEAD, IDLE = range(4)
@@ -40,60 +44,23 @@ class Costs(NamedTuple):
     unshared_policy_tokens: Array  # int32[B], as if every walker ran alone
     unshared_prm_tokens: Array  # int32[B], likewise
     pool_high_water: Array  # int32[B], slots
+    schema_pruned: Array  # int32[B], candidates that the schemas ruled out
 
 
 class Flags(NamedTuple):
-    """What overflowed, per query."""
+    """What overflowed or could not be kept to, per query."""
 
     pool_overflow: Array  # bool[B]: a walker found no free slot and died
-    step_overflow: Array  # bool[B]: a walker reached the step or completion limit and died
+    step_overflow: Array  # bool[B]: a walker reached the limit of one decision and died
+    length_overflow: Array  # bool[B]: a walker reached the limit of a completion and died
+    decision_overflow: Array  # bool[B]: live beams were left at the limit of decisions
+    schema_violation: Array  # bool[B]: every candidate of a decision was refused; one was kept
 
 
-def sample_token(logits: Array, uniform: Array, lanes: Array, temperature: float) -> Array:
-    """Samples one token per walker from its lane's distribution, by inverting the CDF.
-
-    One uniform number per walker, and two levels (blocks, then tokens of a block), so that no
-    `[walkers, V]` array exists and float32 sums stay exact enough at any V.
-
-    Args:
-      logits: float32[B, W, V]; -inf where a token is not allowed.
-      uniform: float32[B, M] in [0, 1).
-      lanes: int32[B, M], the lane of each walker.
-      temperature: above 0; at 0 the likeliest token is taken.
-
-    Returns:
-      int32[B, M].
-    """
-    if temperature == 0.0:
-        return take(jnp.argmax(logits, axis=-1).astype(jnp.int32), lanes)
-    batch, width, vocab = logits.shape
-    probs = jax.nn.softmax(logits / temperature, axis=-1)
-    block = 1 << (max(vocab - 1, 1).bit_length() + 1) // 2
-    blocks = -(-vocab // block)
-    probs = jnp.pad(probs, ((0, 0), (0, 0), (0, blocks * block - vocab)))
-    probs = probs.reshape(batch, width, blocks, block)
-    totals = jnp.cumsum(jnp.sum(probs, axis=-1), axis=-1)  # [B, W, blocks]
-
-    mine = take(totals, lanes)  # [B, M, blocks]
-    target = uniform[..., None] * mine[..., -1:]
-    which = jnp.sum(mine <= target, axis=-1)
-    # Rounding may point past the last token that has any probability: step back to it.
-    which = jnp.minimum(which, _last_positive(jnp.diff(mine, axis=-1, prepend=0.0)))
-    before = jnp.where(
-        which > 0, jnp.take_along_axis(mine, jnp.maximum(which - 1, 0)[..., None], -1)[..., 0], 0.0
-    )
-    flat = probs.reshape(batch, width * blocks, block)
-    inner = take(flat, lanes * blocks + which)  # [B, M, block]
-    sums = jnp.cumsum(inner, axis=-1)
-    offset = jnp.sum(sums <= target - before[..., None], axis=-1)
-    offset = jnp.minimum(offset, _last_positive(inner))
-    return (which * block + offset).astype(jnp.int32)
-
-
-def _last_positive(values: Array) -> Array:
-    """Index of the last positive entry of the last axis."""
-    size = values.shape[-1]
-    return size - 1 - jnp.argmax(values[..., ::-1] > 0, axis=-1)
+def nothing_yet(batch: int) -> tuple[Costs, Flags]:
+    """Costs and flags before a search."""
+    zeros = jnp.zeros(batch, jnp.int32)
+    return Costs(*[zeros] * len(Costs._fields)), Flags(*[zeros > 0] * len(Flags._fields))
 
 
 def first_equal(*keys: Array, among: Array) -> Array:
@@ -132,13 +99,11 @@ def walk(
     pool: Pool,
     cache: Cache,
     walkers: Walkers,
+    families: Array,
     costs: Costs,
     flags: Flags,
-    *,
-    stop_kinds: tuple[int, ...],
-    temperature: float,
-    lane_width: int,
-    max_tokens: int,
+    config: SearchConfig,
+    schema: Schema | None = None,
 ) -> Walk:
     """Runs all walkers to their next boundary.
 
@@ -149,12 +114,11 @@ def walk(
       pool: the pool.
       cache: the policy's cache.
       walkers: W per query; `steps` fixes T, the step limit in tokens.
+      families: int32[B, W], the beam that each walker starts from.
       costs: counted up.
       flags: raised.
-      stop_kinds: kinds of boundary at which a walker stops.
-      temperature: of the policy; 0 takes the likeliest token.
-      lane_width: lanes per query that run at once.
-      max_tokens: limit of a completion, in tokens.
+      config: how tokens are drawn, where a walker stops, limits.
+      schema: what the walkers' trackers are checked against, if anything.
 
     Returns:
       The state with all walkers STOPPED, DEAD or IDLE.
@@ -166,30 +130,41 @@ def walk(
     batch, width = walkers.nodes.shape
     size = pool.tokens.shape[1]
     limit = walkers.steps.shape[2]
+    lane_width = config.lane_width
     rows = jnp.arange(batch)[:, None]
     banned = jnp.where(grammar.allowed, 0.0, -jnp.inf)
-    walker_keys = jax.vmap(
-        lambda key: jax.vmap(lambda walker: jax.random.fold_in(key, walker))(jnp.arange(width))
-    )(keys)
-    stops = jnp.zeros(8, bool).at[jnp.asarray(stop_kinds)].set(True)
+    stops = jnp.zeros(8, bool).at[jnp.asarray(config.stop_kinds)].set(True)
+    independent = config.explore == "sample"
+    fan_out = 1 if independent else min(width, banned.shape[0])
+    index = jnp.arange(width, dtype=jnp.int32)[None, :]
+    if not independent:  # a family starts as one sequence and spreads over its walkers
+        alone = first_equal(families, among=walkers.status == ACTIVE) == index
+        walkers = walkers._replace(status=jnp.where(alone, walkers.status, IDLE))
 
-    def draw(step: Array) -> Array:
-        fold = jax.vmap(jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, step))))
-        return fold(walker_keys)
+    def keys_of(chosen: Array, step: Array) -> Array:
+        """Keys of walkers int32[B, n] at a token."""
 
-    def body(state: Walk) -> Walk:
-        step, pool, cache, walkers, costs, flags = state
+        def fold(key: Array, walker: Array) -> Array:
+            return jax.random.fold_in(jax.random.fold_in(key, walker), step)
+
+        return jax.vmap(jax.vmap(fold, in_axes=(None, 0)))(keys, chosen)
+
+    def grow(
+        step: Array, pool: Pool, cache: Cache, walkers: Walkers, ranks: Ranks
+    ) -> tuple[Cache, Children, Array]:
+        """Runs the policy after each different prefix; returns the next tokens and the lanes."""
         active = walkers.status == ACTIVE
         first = first_equal(walkers.nodes, among=active)
-        leads = active & (first == jnp.arange(width)[None, :])
+        leads = active & (first == index)
         leaders, num_lanes = compact(leads)
         lane_of = take(jnp.cumsum(leads, axis=1) - 1, first)
-        uniform = draw(step)
+        everyone = jnp.broadcast_to(index, (batch, width))
+        uniform = None
+        if independent:
+            uniform = jax.vmap(jax.vmap(jax.random.uniform))(keys_of(everyone, step))
 
-        def run_chunk(
-            carry: tuple[Array, Cache, Array, Array],
-        ) -> tuple[Array, Cache, Array, Array]:
-            chunk, cache, tokens, log_probs = carry
+        def run_chunk(carry: tuple[Array, Cache, Children]) -> tuple[Array, Cache, Children]:
+            chunk, cache, children = carry
             start = chunk * lane_width
             padded = jnp.pad(leaders, ((0, 0), (0, lane_width)), constant_values=width)
             chosen = jax.lax.dynamic_slice_in_dim(padded, start, lane_width, axis=1)
@@ -203,35 +178,71 @@ def walk(
             )
             logits, cache = expand(cache, pool, lanes)
             logits = logits + banned[None, None]
+            allowed = tempered(logits, config.temperature, config.top_k, config.top_p)
+            if uniform is None:
+                mine = jax.tree.map(lambda array: take(array, chosen), ranks)
+                noise = None
+                if config.explore == "distinct":
+                    gumbel = partial(jax.random.gumbel, shape=banned.shape)
+                    noise = jax.vmap(jax.vmap(gumbel))(keys_of(chosen, step))
+                found = best_children(logits, allowed, mine, noise, fan_out)
+                put = partial(_put, rows, chosen)
+                return chunk + 1, cache, jax.tree.map(put, children, found)
             lane = lane_of - start
-            mine = active & (lane >= 0) & (lane < lane_width)
+            served = active & (lane >= 0) & (lane < lane_width)
             lane = jnp.clip(lane, 0, lane_width - 1)
-            drawn = sample_token(logits, uniform, lane, temperature)
+            drawn = sample_token(allowed, uniform, lane)
             normaliser = jax.nn.logsumexp(logits, axis=-1)
             flat = logits.reshape(batch, -1)
             picked = take(flat, lane * logits.shape[-1] + drawn) - take(normaliser, lane)
-            tokens = jnp.where(mine, drawn, tokens)
-            return chunk + 1, cache, tokens, jnp.where(mine, picked, log_probs)
+            found = children._replace(tokens=drawn[..., None], log_probs=picked[..., None])
+            return chunk + 1, cache, _where(served, found, children)
 
         chunks = -(-jnp.max(num_lanes) // lane_width)
-        nothing = jnp.zeros((batch, width), jnp.int32)
-        _, cache, tokens, log_probs = jax.lax.while_loop(
-            lambda carry: carry[0] < chunks,
-            run_chunk,
-            (jnp.int32(0), cache, nothing, jnp.zeros((batch, width), jnp.float32)),
+        empty = jnp.zeros((batch, width, fan_out))
+        nothing = Children(empty.astype(jnp.int32), empty, Ranks(empty, empty - jnp.inf))
+        _, cache, children = jax.lax.while_loop(
+            lambda carry: carry[0] < chunks, run_chunk, (jnp.int32(0), cache, nothing)
         )
+        return cache, children, num_lanes
 
-        # Walkers that drew the same token below the same slot share the new slot.
+    def move_on(
+        walkers: Walkers, ranks: Ranks, children: Children
+    ) -> tuple[Walkers, Ranks, Array, Array]:
+        """Each walker as what it becomes: the parent of its next token, or what has ended."""
+        dead = walkers.status == DEAD
+        ended = dead | (walkers.status == STOPPED)
+        # A dead sequence is an outcome as any other of a draw; a beam search drops it.
+        last = dead & (config.explore == "likeliest")
+        chosen, exists = survivors(families, ended, last, walkers.status == ACTIVE, ranks, children)
+        child = jnp.maximum(chosen - width, 0)
+        source = jnp.where(chosen < width, chosen, child // fan_out)
+        walkers = jax.tree.map(lambda array: take(array, source), walkers)
+        walkers = walkers._replace(status=jnp.where(exists, walkers.status, IDLE))
+        flat = jax.tree.map(lambda array: take(array.reshape(batch, -1), child), children)
+        kept = jax.tree.map(lambda array: take(array, source), ranks)
+        return walkers, _where(chosen < width, kept, flat.ranks), flat.tokens, flat.log_probs
+
+    def body(carry: tuple[Walk, Ranks]) -> tuple[Walk, Ranks]:
+        (step, pool, cache, walkers, costs, flags), ranks = carry
+        computed = jnp.sum(walkers.status == ACTIVE, axis=1)
+        cache, children, num_lanes = grow(step, pool, cache, walkers, ranks)
+        if independent:
+            tokens, log_probs = children.tokens[..., 0], children.log_probs[..., 0]
+        else:
+            walkers, ranks, tokens, log_probs = move_on(walkers, ranks, children)
+
+        # Walkers with the same token below the same slot share the new slot.
+        active = walkers.status == ACTIVE
         first = first_equal(walkers.nodes, tokens, among=active)
-        leads = active & (first == jnp.arange(width)[None, :])
+        leads = active & (first == index)
         slot = take(pool.used[:, None] + jnp.cumsum(leads, axis=1) - 1, first)
         lost = active & (slot >= size)
         moves = active & ~lost
-        tracker, events = advance(grammar, walkers.tracker, tokens)
+        tracker, events = advance(grammar, walkers.tracker, tokens, schema)
         tracker = _where(moves, tracker, walkers.tracker)
 
         places = jnp.where(leads & moves, slot, size)
-        makers = jnp.broadcast_to(jnp.arange(width), slot.shape)
         depths = take(pool.depths, walkers.nodes) + 1
         pool = pool._replace(
             tokens=pool.tokens.at[rows, places].set(tokens, mode="drop"),
@@ -239,42 +250,51 @@ def walk(
             depths=pool.depths.at[rows, places].set(depths, mode="drop"),
             events=pool.events.at[rows, places].set(events, mode="drop"),
             scored=pool.scored.at[rows, places].set(False, mode="drop"),
-            makers=pool.makers.at[rows, places].set(makers, mode="drop"),
             used=jnp.minimum(pool.used + jnp.sum(leads, axis=1), size),
         )
         at_boundary = jnp.any((events >= 0) & stops[events], axis=-1)
         ended = tokens == grammar.end_of_text
         whole = jnp.any(events == Kind.TOTAL_FINISH, axis=-1)
-        long = (~at_boundary & (step + 1 >= limit)) | (~whole & (depths >= max_tokens))
-        long &= moves & ~tracker.dead
-        dead = lost | (moves & (tracker.dead | (ended & ~at_boundary))) | long
+        going = moves & ~tracker.dead
+        too_long = going & ~whole & (depths >= config.max_tokens)
+        too_far = going & ~at_boundary & (walkers.lengths + 1 >= limit) & ~too_long
+        dead = lost | (moves & (tracker.dead | (ended & ~at_boundary))) | too_long | too_far
         status = jnp.where(dead, DEAD, jnp.where(moves & at_boundary, STOPPED, walkers.status))
         onto = moves[..., None] & (slot[..., None] == jnp.arange(size)[None, None, :])
-        column = moves[..., None] & (jnp.arange(limit)[None, None, :] == step)
+        column = jnp.arange(limit)[None, None, :] == walkers.lengths[..., None]
         walkers = Walkers(
             nodes=jnp.where(moves, slot, walkers.nodes),
             paths=walkers.paths | onto,
             tracker=tracker,
             log_prob=jnp.where(moves, walkers.log_prob + log_probs, walkers.log_prob),
             status=status,
-            steps=jnp.where(column, tokens[..., None], walkers.steps),
+            steps=jnp.where(moves[..., None] & column, tokens[..., None], walkers.steps),
             lengths=walkers.lengths + moves,
         )
         costs = costs._replace(
             policy_tokens=costs.policy_tokens + num_lanes,
-            unshared_policy_tokens=costs.unshared_policy_tokens + jnp.sum(active, axis=1),
+            unshared_policy_tokens=costs.unshared_policy_tokens + computed,
             pool_high_water=jnp.maximum(costs.pool_high_water, pool.used),
         )
-        flags = Flags(
-            flags.pool_overflow | jnp.any(lost, axis=1), flags.step_overflow | jnp.any(long, axis=1)
+        flags = flags._replace(
+            pool_overflow=flags.pool_overflow | jnp.any(lost, axis=1),
+            step_overflow=flags.step_overflow | jnp.any(too_far, axis=1),
+            length_overflow=flags.length_overflow | jnp.any(too_long, axis=1),
         )
-        return Walk(step + 1, pool, cache, walkers, costs, flags)
+        return Walk(step + 1, pool, cache, walkers, costs, flags), ranks
 
-    return jax.lax.while_loop(
-        lambda state: jnp.any(state.walkers.status == ACTIVE),
+    zeros = jnp.zeros((batch, width))
+    end, _ = jax.lax.while_loop(
+        lambda carry: jnp.any(carry[0].walkers.status == ACTIVE),
         body,
-        Walk(jnp.int32(0), pool, cache, walkers, costs, flags),
+        (Walk(jnp.int32(0), pool, cache, walkers, costs, flags), Ranks(zeros, zeros)),
     )
+    return end
+
+
+def _put(rows: Array, places: Array, old: Array, new: Array) -> Array:
+    """`old[b, places[b, i]] = new[b, i]`; places past the end are dropped."""
+    return old.at[rows, places].set(new, mode="drop")
 
 
 def _where(mask: Array, new: Any, old: Any) -> Any:

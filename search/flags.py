@@ -28,14 +28,27 @@ def whole_number(least: int) -> Callable[[str], int]:
     return parse
 
 
+def _number(text: str) -> float:
+    """What a text says as a number; NaN where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
 def temperature(text: str) -> float:
     """An argparse type: a finite number of at least 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = _number(text)
     if not 0.0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number >= 0, found {text!r}")
+    return value
+
+
+def probability(text: str) -> float:
+    """An argparse type: a number above 0 and at most 1."""
+    value = _number(text)
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f"expected a number in (0, 1], found {text!r}")
     return value
 
 

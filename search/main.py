@@ -13,16 +13,22 @@ from toolprm_jax.annotation.command import Parser, run_command
 from toolprm_jax.annotation.jsonl import write_jsonl
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.load import load
+from toolprm_jax.tokens.prompts import TEMPLATES
 
-from .beam import Aggregate, SearchConfig
-from .flags import add_records, read_queries, temperature, whole_number
+from .config import Aggregate, Explore, SchemaUse, SearchConfig
+from .flags import add_records, probability, read_queries, temperature, whole_number
 from .methods import GUIDED, METHODS
 from .report import write_search_picture
 from .run import Models, flag_counts, run_methods
 from .trace import search_tree
 
 # Which option raises the limit that a flag tells of.
-_REMEDIES = {"pool_overflow": "--pool_size", "step_overflow": "--max_step_tokens, --max_tokens"}
+REMEDIES = {
+    "pool_overflow": "--pool_size",
+    "step_overflow": "--max_step_tokens",
+    "length_overflow": "--max_tokens",
+    "decision_overflow": "--max_decisions",
+}
 
 
 def parser() -> Parser:
@@ -30,15 +36,42 @@ def parser() -> Parser:
     defaults = SearchConfig()
     out = Parser("toolprm-search", "Answers queries by search; writes an answers file.")
     out.add_argument("--policy", required=True, help="directory, or toy:policy")
+    out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
     out.add_argument("--prm", help="directory, or toy:prm; only for best_of_n and fine_grained")
     add_records(out)
     out.add_argument("--method", choices=METHODS, default="fine_grained")
     out.add_argument("--num_beams", type=whole_number(1), default=defaults.num_beams, help="N")
     out.add_argument("--beam_width", type=whole_number(1), default=defaults.beam_width, help="M")
+    out.add_argument(
+        "--explore",
+        choices=get_args(Explore),
+        default=defaults.explore,
+        help="how candidates come about: independent draws, draws without replacement, or the "
+        "likeliest; greedy, sample, token_beam and majority_vote have their own way",
+    )
     out.add_argument("--temperature", type=temperature, default=defaults.temperature)
+    out.add_argument(
+        "--top_k",
+        type=whole_number(0),
+        default=defaults.top_k,
+        help="draw from the so many likeliest tokens; 0 for all",
+    )
+    out.add_argument(
+        "--top_p",
+        type=probability,
+        default=defaults.top_p,
+        help="draw from the likeliest tokens that together have this probability",
+    )
+    out.add_argument(
+        "--schema",
+        choices=get_args(SchemaUse),
+        default=defaults.schema,
+        help="prune: rule out candidates that the tools' schemas refuse; ignore: the paper's way",
+    )
     out.add_argument("--aggregate", choices=get_args(Aggregate), default=defaults.aggregate)
     out.add_argument("--max_tokens", type=whole_number(1), default=defaults.max_tokens)
     out.add_argument("--max_step_tokens", type=whole_number(1), default=defaults.max_step_tokens)
+    out.add_argument("--max_decisions", type=whole_number(1), default=defaults.max_decisions)
     out.add_argument("--pool_size", type=whole_number(64), default=defaults.pool_size)
     out.add_argument("--batch_size", type=whole_number(1), default=8)
     out.add_argument(
@@ -55,12 +88,17 @@ def _search(args: argparse.Namespace) -> int:
     guided = args.method in GUIDED
     if guided and args.prm is None:
         raise DataError(f"--prm: expected a reward model for --method {args.method}")
-    models = Models(load(args.policy), load(args.prm) if guided else None)
+    models = Models(load(args.policy, args.template), load(args.prm) if guided else None)
     base = SearchConfig(
         num_beams=args.num_beams,
         beam_width=args.beam_width,
+        explore=args.explore,
         temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        schema=args.schema,
         aggregate=args.aggregate,
+        max_decisions=args.max_decisions,
         max_tokens=args.max_tokens,
         max_step_tokens=args.max_step_tokens,
         pool_size=args.pool_size,
@@ -81,7 +119,7 @@ def _search(args: argparse.Namespace) -> int:
             tree = search_tree(models.policy.codec, answer, run.config, args.prm or "none")
             write_search_picture(Path(args.trace) / f"{index:05d}.html", tree)
     for flag, count in flag_counts(run.answers).items():
-        remedy = f"; {_REMEDIES[flag]} raises the limit" if flag in _REMEDIES else ""
+        remedy = f"; {REMEDIES[flag]} raises the limit" if flag in REMEDIES else ""
         print(f"warning: {count} of {len(run.answers)} answers: {flag}{remedy}", file=sys.stderr)
     print(
         json.dumps(
@@ -91,6 +129,7 @@ def _search(args: argparse.Namespace) -> int:
                 "finished": sum(answer.finished for answer in run.answers),
                 "seconds": round(run.seconds, 3),
                 "compile_seconds": round(run.compile_seconds, 3),
+                "compilations": run.compilations,
             }
         )
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,9 @@ from toolprm_jax.annotation.labels import GRANULARITY
 from toolprm_jax.model.decoder import Decoder, KeyValues, Params
 from toolprm_jax.tokens.contract import Granularity
 
-from .beam import SearchConfig, SearchOutput, beam_search
-from .explore import ACTIVE, Costs, Flags, Walkers, walk
+from .beam import beam_search
+from .config import SearchConfig
+from .explore import ACTIVE, Walkers, nothing_yet, walk
 from .models import (
     DecoderPolicy,
     DecoderReward,
@@ -25,11 +26,13 @@ from .models import (
     permute_cache,
     prefill,
 )
+from .output import SearchOutput
 from .pool import new_pool
+from .schema import Schema
 from .tracker import Grammar, initial
 
-Method = Literal["greedy", "sample", "best_of_n", "fine_grained"]
-METHODS: tuple[Method, ...] = ("greedy", "sample", "best_of_n", "fine_grained")
+Method = Literal["greedy", "sample", "token_beam", "majority_vote", "best_of_n", "fine_grained"]
+METHODS: tuple[Method, ...] = get_args(Method)
 GUIDED: tuple[Method, ...] = ("best_of_n", "fine_grained")  # those that ask a reward model
 
 
@@ -39,26 +42,41 @@ def method_config(
     """What a method makes of the same N, M, temperature and limits.
 
     Args:
-      method: `greedy` and `sample` take one completion; `best_of_n` samples N x M whole
+      method: `greedy` and `sample` take one completion; `token_beam` is a beam of N x M partial
+        completions, ranked by log-probability after every token; `majority_vote` samples N x M
+        whole completions, which `vote.majority_vote` counts; `best_of_n` explores N x M whole
         completions and keeps the best; `fine_grained` prunes at every labelled decision.
-      base: N, M, temperature, aggregate and limits.
+      base: N, M, exploration, aggregate and limits.
       granularity: of the reward model.
 
-    Source: arXiv:2510.14703, inference scaling methods.
+    Source: arXiv:2510.14703, inference scaling methods; that all of them but the first two get
+    N x M candidates is our choice.
     """
-    whole = (int(Kind.TOTAL_FINISH),)
     kinds = tuple(sorted(int(kind) for kind in GRANULARITY[granularity]))
-    if method in ("greedy", "sample"):
-        temperature = 0.0 if method == "greedy" else base.temperature
-        one = replace(base, num_beams=1, beam_width=1, temperature=temperature)
-        return replace(one, labelled=whole, stop_kinds=whole, max_step_tokens=base.max_tokens)
+    if method == "fine_grained":
+        # Only with all kinds labelled is a decision short; else it may be a whole call or list.
+        step = base.max_step_tokens if granularity == "toolprm" else base.max_tokens
+        return replace(base, labelled=kinds, stop_kinds=kinds, max_step_tokens=step)
+    total = base.num_beams * base.beam_width
+    finish = (int(Kind.TOTAL_FINISH),)
+    whole = replace(
+        base,
+        labelled=kinds if method == "best_of_n" else finish,
+        stop_kinds=finish,
+        max_decisions=1,
+        max_step_tokens=base.max_tokens,
+    )
     if method == "best_of_n":
-        width = base.num_beams * base.beam_width
-        wide = replace(base, num_beams=1, beam_width=width, labelled=kinds)
-        return replace(wide, stop_kinds=whole, max_step_tokens=base.max_tokens)
-    # Only with all kinds labelled is a decision short; else it may be a whole call or list.
-    step = base.max_step_tokens if granularity == "toolprm" else base.max_tokens
-    return replace(base, labelled=kinds, stop_kinds=kinds, max_step_tokens=step)
+        return replace(whole, num_beams=1, beam_width=total)
+    if method == "majority_vote":
+        return replace(whole, num_beams=total, beam_width=1, explore="sample")
+    if method == "token_beam":
+        # Nothing is freed before the end, so there must be room for every partial completion.
+        room = max(base.pool_size, 1 + total * base.max_tokens)
+        plain = replace(whole, temperature=1.0, top_k=0, top_p=1.0)
+        return replace(plain, explore="likeliest", pool_size=room)
+    temperature = 0.0 if method == "greedy" else base.temperature
+    return replace(whole, num_beams=1, beam_width=1, temperature=temperature, explore="sample")
 
 
 prefill_prompts = jax.jit(prefill, static_argnames="model")
@@ -74,6 +92,7 @@ def fine_grained_search(
     grammar: Grammar,
     config: SearchConfig,
     prefilled: tuple[KeyValues | None, KeyValues | None] = (None, None),
+    schema: Schema | None = None,
 ) -> SearchOutput:
     """Searches for the calls that answer a batch of queries; jitted, one compilation per shape.
 
@@ -88,6 +107,7 @@ def fine_grained_search(
       config: static; see `method_config`.
       prefilled: the prompts' keys and values from `prefill_prompts`, for the policy and the PRM;
         computed here where None.
+      schema: from `make_schema`, where `config.schema` is "prune".
 
     Returns:
       The N beams of each query with scores, costs and flags; see SearchOutput.
@@ -113,6 +133,7 @@ def fine_grained_search(
         roots,
         (caches[0], caches[1]),
         config,
+        schema,
     )
 
 
@@ -155,7 +176,16 @@ def sample_rollouts(
     roots = jnp.take_along_axis(prompts.tokens, prompts.lengths[:, None] - 1, axis=1)[:, 0]
     cache = new_cache(prefill(model, params, prompts), prompts.lengths, size)
     zeros = jnp.zeros((batch, count), jnp.int32)
-    none = jnp.zeros(batch, jnp.int32)
+    config = SearchConfig(
+        num_beams=1,
+        beam_width=count,
+        temperature=temperature,
+        stop_kinds=(int(Kind.TOTAL_FINISH),),
+        max_step_tokens=max_tokens,
+        max_tokens=max_tokens,
+        pool_size=size,
+        lane_width=lane_width,
+    )
     walkers = Walkers(
         nodes=zeros,
         paths=jnp.broadcast_to(jnp.arange(size) == 0, (batch, count, size)),
@@ -172,11 +202,8 @@ def sample_rollouts(
         new_pool(roots, size),
         cache,
         walkers,
-        Costs(none, none, none, none, none),
-        Flags(none > 0, none > 0),
-        stop_kinds=(int(Kind.TOTAL_FINISH),),
-        temperature=temperature,
-        lane_width=lane_width,
-        max_tokens=max_tokens,
+        zeros,
+        *nothing_yet(batch),
+        config,
     )
     return Rollouts(end.walkers.steps, end.walkers.lengths, end.walkers.status)

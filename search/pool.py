@@ -22,7 +22,6 @@ class Pool(NamedTuple):
     events: Array  # int32[B, P, E], kinds of the boundaries in the token, -1 for none
     log_p: Array  # float32[B, P, E], log-probability of "+" at each of them
     scored: Array  # bool[B, P], whether the reward model has seen the token
-    makers: Array  # int32[B, P], the walker that made the slot in the present decision
     used: Array  # int32[B], slots in use
 
 
@@ -42,7 +41,6 @@ def new_pool(roots: Array, size: int) -> Pool:
         events=jnp.full((batch, size, MAX_EVENTS), -1, jnp.int32),
         log_p=jnp.zeros((batch, size, MAX_EVENTS), jnp.float32),
         scored=jnp.zeros((batch, size), bool),
-        makers=zeros,
         used=jnp.ones(batch, jnp.int32),
     )
 
@@ -132,4 +130,4 @@ def permute_pool(pool: Pool, order: Array, counts: Array) -> Pool:
     values = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), order.shape)
     new_slot = new_slot.at[rows, order].set(values, mode="drop")
     parents = jnp.where(moved.parents < 0, -1, take(new_slot, jnp.maximum(moved.parents, 0)))
-    return moved._replace(parents=parents, makers=jnp.zeros_like(moved.makers))
+    return moved._replace(parents=parents)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+
+from toolprm_jax.annotation.jsonl import atomic_text
 
 from .picture import search_picture
 
@@ -29,30 +30,15 @@ DIFF_KEYS = ("diff", "diff_low", "diff_high")
 _INTEGERS = {"num_beams", "beam_width", "queries", "policy_tokens", "prm_tokens"}
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Writes a UTF-8 text file whole or not at all; missing folders are made.
-
-    Args:
-      path: the file; one that exists is replaced.
-      text: its new content.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_json(path: str | Path, value: Any) -> None:
     """Writes a value as indented strict JSON, whole or not at all.
 
     Raises:
       ValueError: the value holds NaN or an infinity.
     """
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    with atomic_text(path) as file:
+        file.write(text + "\n")
 
 
 def _checked(row: Mapping[str, Any], index: int) -> dict[str, Any]:
@@ -136,4 +122,6 @@ def write_search_picture(path: str | Path, trace: Mapping[str, Any]) -> None:
     Raises:
       ValueError: the trace's nodes don't form a tree.
     """
-    write_text(path, search_picture(trace))
+    picture = search_picture(trace)
+    with atomic_text(path) as file:
+        file.write(picture)

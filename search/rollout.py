@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,12 +12,15 @@ import numpy as np
 from tqdm import tqdm
 
 from toolprm_jax.annotation.command import Parser, run_command
-from toolprm_jax.annotation.jsonl import write_jsonl
+from toolprm_jax.annotation.jsonl import json_line
+from toolprm_jax.annotation.readers import record_to_json
 from toolprm_jax.annotation.records import Record
 from toolprm_jax.model.load import LoadedModel, load
+from toolprm_jax.tokens.prompts import TEMPLATES
 
 from .flags import add_records, read_queries, temperature, whole_number
 from .methods import sample_rollouts
+from .resumable import write_resumable
 from .run import make_batches, record_keys
 from .tracker import make_grammar
 
@@ -31,6 +35,7 @@ def rollouts(
     seed: int,
     batch_size: int,
     max_shapes: int,
+    skip: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """Lines of a rollouts file, in the order of the records' prompt lengths.
 
@@ -43,6 +48,7 @@ def rollouts(
       seed: with the record's id it fixes every draw.
       batch_size: records that run at once.
       max_shapes: how many prompt lengths are compiled at most.
+      skip: leaves out so many lines at the start; the others are what they would be.
 
     Yields:
       `{"id", "completions", "token_ids"}`.
@@ -50,6 +56,9 @@ def rollouts(
     codec = policy.codec
     grammar = make_grammar(codec, policy.model.config.vocab_size)
     for batch in make_batches(codec, records, batch_size, max_shapes):
+        if skip >= len(batch.indices):
+            skip -= len(batch.indices)
+            continue
         sampled = jax.device_get(
             sample_rollouts(
                 policy.model,
@@ -62,19 +71,37 @@ def rollouts(
                 max_tokens=max_tokens,
             )
         )
-        for row, index in enumerate(batch.indices):
+        for row, index in list(enumerate(batch.indices))[skip:]:
             ids = [
                 np.asarray(tokens[:length]).tolist()
                 for tokens, length in zip(sampled.tokens[row], sampled.lengths[row], strict=True)
             ]
             texts = [codec.decode(tokens).decode("utf-8", errors="replace") for tokens in ids]
             yield {"id": records[index].id, "completions": texts, "token_ids": ids}
+        skip = 0
+
+
+def _digest(policy: LoadedModel, records: Sequence[Record]) -> str:
+    """A hash of weights, text side and queries."""
+    digest = hashlib.sha256()
+    digest.update(f"{policy.model.config} {policy.codec.contract}".encode())
+    for path, leaf in jax.tree.leaves_with_path(policy.params):
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
+        digest.update(np.asarray(leaf).tobytes())
+    for record in records:
+        digest.update(json_line(record_to_json(record)).encode())
+    return digest.hexdigest()
 
 
 def parser() -> Parser:
     """The command's arguments."""
-    out = Parser("toolprm-rollout", "Samples completions of every record; writes a rollouts file.")
+    out = Parser(
+        "toolprm-rollout",
+        "Samples completions of every record; writes a rollouts file. Killed at any time, the same "
+        "command goes on where it stopped.",
+    )
     out.add_argument("--model", required=True, help="the policy: a directory, or toy:policy")
+    out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
     add_records(out)
     out.add_argument("--num", type=whole_number(1), default=8, help="completions per record")
     out.add_argument("--temperature", type=temperature, default=0.8)
@@ -90,17 +117,24 @@ def parser() -> Parser:
 
 def _rollout(args: argparse.Namespace) -> int:
     records = read_queries(args.records, args.format, args.limit)
-    lines = rollouts(
-        load(args.model),
-        records,
-        count=args.num,
-        temperature=args.temperature,
-        max_tokens=args.max_tokens,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        max_shapes=args.max_shapes,
-    )
-    write_jsonl(args.out, tqdm(lines, total=len(records), unit="record", mininterval=1.0))
+    policy = load(args.model, args.template)
+    options: dict[str, Any] = {
+        "count": args.num,
+        "temperature": args.temperature,
+        "max_tokens": args.max_tokens,
+        "seed": args.seed,
+        "batch_size": args.batch_size,
+        "max_shapes": args.max_shapes,
+    }
+
+    def lines(skip: int) -> Iterator[dict[str, Any]]:
+        rest = rollouts(policy, records, skip=skip, **options)
+        yield from tqdm(
+            rest, total=len(records), initial=skip, unit="record", mininterval=1.0, disable=None
+        )
+
+    key = [_digest(policy, records), options, jax.__version__, jax.default_backend()]
+    write_resumable(args.out, key, lines)
     return 0
 
 

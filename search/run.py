@@ -18,10 +18,13 @@ from toolprm_jax.annotation.records import Call, DataError, Record
 from toolprm_jax.model.load import LoadedModel
 from toolprm_jax.tokens.codec import Codec
 
-from .beam import SearchConfig, SearchOutput, Trace
+from .config import SearchConfig
 from .methods import GUIDED, Method, fine_grained_search, method_config, prefill_prompts
 from .models import DecoderPolicy, DecoderReward, Prompts
+from .output import SearchOutput, Trace
+from .schema import make_schema, schema_size
 from .tracker import Grammar, make_grammar
+from .vote import majority_vote
 
 _LENGTH_STEP = 64  # prompts are padded to a multiple of it
 
@@ -53,7 +56,7 @@ class Models:
             contract = self.prm.codec.contract
             if contract.granularity is None:
                 raise DataError("the PRM has no granularity in its contract: it is a policy")
-            contract.check(codec.contract, "vocabulary", "template", "end_of_text")
+            contract.check(codec.contract, "vocabulary", "template", "chat_template", "end_of_text")
         grammar = make_grammar(codec, self.policy.model.config.vocab_size)
         object.__setattr__(self, "grammar", grammar)
 
@@ -95,6 +98,7 @@ class MethodRun:
     answers: list[Answer]
     seconds: float  # without compilation; prefill of the models that the method asks included
     compile_seconds: float
+    compilations: int = 0
 
 
 def record_keys(seed: int, records: Sequence[Record]) -> jax.Array:
@@ -180,6 +184,7 @@ def run_methods(
     policy, prm = models.policy, models.prm
     contract = prm.codec.contract if prm else None
     granularity = (contract.granularity if contract else None) or "toolprm"
+    size = schema_size(records)
     runs: dict[Method, MethodRun] = {}
     answers: dict[Method, list[Answer | None]] = {}
     for method in methods:
@@ -192,6 +197,7 @@ def run_methods(
     ) as bar:
         for batch in make_batches(policy.codec, records, batch_size, max_shapes):
             keys = record_keys(seed, batch.records)
+            schema = make_schema(batch.records, size) if base.schema == "prune" else None
             caches, prefill_seconds = [], []
             for loaded in (policy, prm if guided else None):
                 start = time.perf_counter()
@@ -211,17 +217,22 @@ def run_methods(
                 params = (policy.params, prm.params if asks and prm else None)
                 prefilled = (caches[0], caches[1] if asks else None)
                 shape = (method, batch.prompts.tokens.shape)
+                inputs = (params, keys, batch.prompts, models.grammar)
                 if shape not in compiled:
                     bar.set_postfix_str(f"compiling {method}")
                     start = time.perf_counter()
                     compiled[shape] = fine_grained_search.lower(
-                        *statics, params, keys, batch.prompts, models.grammar, run.config, prefilled
+                        *statics, *inputs, run.config, prefilled, schema
                     ).compile()
                     run.compile_seconds += time.perf_counter() - start
+                    run.compilations += 1
                 bar.set_postfix_str(method)
                 start = time.perf_counter()
-                output = compiled[shape](params, keys, batch.prompts, models.grammar, prefilled)
-                output = jax.device_get(output)
+                output = jax.device_get(compiled[shape](*inputs, prefilled, schema))
+                if method == "majority_vote":
+                    output = majority_vote(
+                        output, lambda tokens: calls_of(policy.codec, policy.codec.decode(tokens))
+                    )
                 run.seconds += time.perf_counter() - start
                 run.seconds += prefill_seconds[0] + (prefill_seconds[1] if asks else 0.0)
                 for row, index in enumerate(batch.indices):

@@ -8,7 +8,7 @@ import numpy as np
 
 from toolprm_jax.annotation.grammar import Kind
 from toolprm_jax.annotation.labels import label_completion
-from toolprm_jax.annotation.records import calls_json
+from toolprm_jax.annotation.records import spell_calls
 from toolprm_jax.tokens.codec import Codec
 
 from .beam import DEAD, EMPTY, FINISHED, SearchConfig
@@ -102,7 +102,7 @@ def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) ->
     best = next((n for n in beams if n >= 0 and nodes[n]["finished"]), beams[0])
     gold = "unknown"
     if record.answers is not None:
-        gold = calls_json([call.first() for call in record.answers])
+        gold = spell_calls([call.first() for call in record.answers])
     return {
         "id": record.id,
         "query": record.query,

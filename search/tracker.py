@@ -28,8 +28,10 @@ from toolprm_jax.annotation.grammar import (
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.vocabulary import byte_table
 
+from .check import Check, StringTables, check_byte, new_check, string_tables
+from .schema import HASH_FACTORS, Schema
+
 MAX_EVENTS = 8  # boundaries that one token may hold; a token with more is refused
-_HASH_FACTORS = (16777619, 2654435769)
 
 
 class Grammar(NamedTuple):
@@ -41,6 +43,7 @@ class Grammar(NamedTuple):
     token_bytes: Array  # uint8[V, max_bytes]
     token_lengths: Array  # int32[V], -1 where a token has no bytes and is never sampled
     end_of_text: Array  # int32[]
+    strings: StringTables
 
     @property
     def allowed(self) -> Array:
@@ -57,6 +60,7 @@ class Tracker(NamedTuple):
     stack: Array  # uint32[...]
     digest: Array  # uint32[..., 2], rolling hash of all bytes so far
     length: Array  # int32[...], bytes so far
+    check: Check | None = None  # where they stand in their schemas; None ignores these
 
     @property
     def dead(self) -> Array:
@@ -97,11 +101,12 @@ def grammar_from_pieces(
         token_bytes=jnp.asarray(table),
         token_lengths=jnp.asarray(lengths),
         end_of_text=jnp.int32(end_of_text),
+        strings=string_tables(built),
     )
 
 
-def initial(grammar: Grammar, shape: tuple[int, ...]) -> Tracker:
-    """Trackers before the first byte."""
+def initial(grammar: Grammar, shape: tuple[int, ...], schema: Schema | None = None) -> Tracker:
+    """Trackers before the first byte; with a schema the shape is (B, W)."""
     zeros = jnp.zeros(shape, jnp.int32)
     return Tracker(
         mode=zeros + grammar.start,
@@ -109,10 +114,13 @@ def initial(grammar: Grammar, shape: tuple[int, ...]) -> Tracker:
         stack=zeros.astype(jnp.uint32),
         digest=jnp.zeros((*shape, 2), jnp.uint32),
         length=zeros,
+        check=None if schema is None else new_check(schema, shape[1]),
     )
 
 
-def _step(grammar: Grammar, tracker: Tracker, symbol: Array) -> tuple[Tracker, tuple[Array, Array]]:
+def _step(
+    grammar: Grammar, tracker: Tracker, symbol: Array, active: Array, schema: Schema | None
+) -> tuple[Tracker, tuple[Array, Array]]:
     """Feeds one symbol (a byte, or EOT) to every tracker; returns the events, 0 for none."""
     context = jnp.where(tracker.depth == 0, 0, 1 + (tracker.stack & 1).astype(jnp.int32))
     row = context * grammar.num_modes + tracker.mode
@@ -123,28 +131,44 @@ def _step(grammar: Grammar, tracker: Tracker, symbol: Array) -> tuple[Tracker, t
     mode = jnp.where(push & (tracker.depth == MAX_DEPTH), 0, mode)
     pushed = tracker.stack << 1 | (op == OP_PUSH_ARRAY).astype(jnp.uint32)
     popped = tracker.stack >> 1
-    factors = jnp.asarray(_HASH_FACTORS, jnp.uint32)
+    factors = jnp.asarray(HASH_FACTORS, jnp.uint32)
     symbol_u32 = symbol.astype(jnp.uint32)[..., None]
     alive = mode != 0
+    first = jnp.where(alive, entry >> EVENT_SHIFT & FIELD_MASK, 0)
+    second = jnp.where(alive, entry >> EVENT2_SHIFT & FIELD_MASK, 0)
+    check = tracker.check
+    if check is not None and schema is not None:
+        check = check_byte(
+            grammar.strings,
+            schema,
+            check,
+            symbol,
+            (tracker.mode, mode),
+            tracker.depth,
+            (first, second),
+            active,
+        )
     after = Tracker(
         mode=mode,
         depth=tracker.depth + jnp.where(push, 1, jnp.where(op == OP_POP, -1, 0)),
         stack=jnp.where(push, pushed, jnp.where(op == OP_POP, popped, tracker.stack)),
         digest=tracker.digest * factors.reshape((1,) * symbol.ndim + (2,)) + symbol_u32 + 1,
         length=tracker.length + 1,
+        check=check,
     )
-    first = jnp.where(alive, entry >> EVENT_SHIFT & FIELD_MASK, 0)
-    second = jnp.where(alive, entry >> EVENT2_SHIFT & FIELD_MASK, 0)
     return after, (first, second)
 
 
-def advance(grammar: Grammar, tracker: Tracker, tokens: Array) -> tuple[Tracker, Array]:
+def advance(
+    grammar: Grammar, tracker: Tracker, tokens: Array, schema: Schema | None = None
+) -> tuple[Tracker, Array]:
     """Feeds one token to every tracker.
 
     Args:
       grammar: tables.
       tracker: states of shape `[...]`.
       tokens: int32[...].
+      schema: of the B queries; then the shape is [B, W].
 
     Returns:
       The new states, and `int32[..., MAX_EVENTS]`: the kinds of the boundaries that the token
@@ -160,8 +184,8 @@ def advance(grammar: Grammar, tracker: Tracker, tokens: Array) -> tuple[Tracker,
         index, state, events, count = carry
         byte = grammar.token_bytes[tokens, jnp.minimum(index, grammar.token_bytes.shape[1] - 1)]
         symbol = jnp.where(is_end, EOT, byte.astype(jnp.int32))
-        after, fired = _step(grammar, state, symbol)
         active = (index < lengths) & ~state.dead
+        after, fired = _step(grammar, state, symbol, active, schema)
         state = jax.tree.map(
             lambda new, old: jnp.where(
                 active.reshape(shape + (1,) * (new.ndim - len(shape))), new, old

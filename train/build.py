@@ -16,18 +16,19 @@ from jax.sharding import Mesh
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, Params, init_params
 from toolprm_jax.model.hf import load_model
-from toolprm_jax.model.initial import with_induction_head
-from toolprm_jax.model.prm import Sums
+from toolprm_jax.model.initial import with_more_layers, with_retrieval_heads
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
 from toolprm_jax.tokens.contract import make_contract
 from toolprm_jax.tokens.tree import TreeBatch
 
 from .data import CopyWarmup, Fed, TreeSource, eval_batches, tree_stream
-from .sources import RecordSource, StepsSource, ToolworldSource
+from .sharding import param_shardings
+from .sources import DatasetSource, RecordSource, StepsSource, ToolworldSource
 from .step import (
     Metrics,
     TrainState,
     make_eval_step,
+    make_evaluation,
     make_objective,
     make_optimizer,
     make_schedule,
@@ -43,27 +44,32 @@ class Steps(NamedTuple):
     schedule: optax.Schedule
     optimizer: optax.GradientTransformation
     train: Callable[[TrainState, TreeBatch], tuple[TrainState, Metrics]]
-    evaluate: Callable[[TrainState, TreeBatch], Sums]
+    evaluate: Callable[[TrainState, TreeBatch], Any]  # sums for lm, scores [B, S] for prm
 
 
-def build_codec(config: Config) -> tuple[Codec, DecoderConfig, Params | None]:
+def build_codec(config: Config, mesh: Mesh) -> tuple[Codec, DecoderConfig, Params | None]:
     """Tokenizer and contract, shape of the decoder, and the parameters to start from.
+
+    Those of `init` are read into the layout that they have in training, part by part.
 
     Raises:
       DataError: a directory is missing or damaged, or there is no room for the markers.
     """
     params = None
     if config.init:
-        decoder, params = load_model(config.init)
+        decoder, params = load_model(
+            config.init, shardings=lambda abstract: param_shardings(mesh, abstract)
+        )
         decoder = dataclasses.replace(decoder, dtype=config.model.dtype, remat=config.model.remat)
+        if config.model.get("more_layers"):
+            decoder, params = with_more_layers(
+                decoder, params, config.model.more_layers, jax.random.key(config.seed)
+            )
     else:
         try:
             decoder = DecoderConfig(**config.model.to_dict())
         except TypeError as error:
             raise DataError(f"model: {error}; or name a directory with init") from None
-        if config.induction_head:
-            fresh, head = jax.random.split(jax.random.key(config.seed))
-            params = with_induction_head(decoder, init_params(decoder, fresh), head)
     tokenizer = load_tokenizer(config.tokenizer or config.init)
     is_prm = config.objective == "prm"
     contract = make_contract(
@@ -73,7 +79,20 @@ def build_codec(config: Config) -> tuple[Codec, DecoderConfig, Params | None]:
         granularity=config.granularity if is_prm else None,
         target=config.target if is_prm else None,
     )
-    return Codec(tokenizer, contract), decoder, params
+    codec = Codec(tokenizer, contract)
+    if not config.init and config.retrieval_heads:
+        fresh, heads = jax.random.split(jax.random.key(config.seed))
+        try:
+            params = with_retrieval_heads(
+                decoder,
+                init_params(decoder, fresh),
+                heads,
+                [codec.token_id(mark) for mark in codec.template.name_marks],
+                [codec.token_id(mark) for mark in codec.template.parameter_marks],
+            )
+        except ValueError as error:
+            raise DataError(f"retrieval_heads: {error}") from None
+    return codec, decoder, params
 
 
 def build_source(config: Config, codec: Codec, *, heldout: bool) -> Any:
@@ -84,9 +103,15 @@ def build_source(config: Config, codec: Codec, *, heldout: bool) -> Any:
     """
     data = config.data
     if config.objective == "prm":
+        if data.dataset:
+            split = "test" if heldout else "train"
+            return DatasetSource(codec, data.dataset, split, row_length=data.row_length)
         prefix = "heldout_" if heldout else ""
         if not data[f"{prefix}records"] or not data[f"{prefix}steps"]:
-            raise DataError(f"data.{prefix}records and data.{prefix}steps: expected file names")
+            raise DataError(
+                f"data.{prefix}records and data.{prefix}steps: expected file names, "
+                "or a data set in data.dataset"
+            )
         return StepsSource(
             codec,
             Path(data[f"{prefix}records"]),
@@ -110,6 +135,7 @@ def build_source(config: Config, codec: Codec, *, heldout: bool) -> Any:
         group_size=data.group_size,
         row_length=data.row_length,
         max_calls=data.max_calls,
+        invented=0.0 if heldout else data.invented,
     )
 
 
@@ -120,11 +146,16 @@ def build_stream(
 
     Raises:
       DataError: the rows of a batch don't divide into accumulation times `shards`, the devices
-        along the batch.
+        along the batch, or these don't divide among the processes.
     """
     data = config.data
     rows, processes = data.rows_per_batch, jax.process_count()
     parts = config.accumulation * shards
+    if shards % processes:
+        raise DataError(
+            f"mesh: expected data times fsdp to be a multiple of the {processes} processes, "
+            f"for each reads its own rows; found {shards}"
+        )
     if rows % math.lcm(processes * config.accumulation, parts):
         raise DataError(
             f"data.rows_per_batch: {rows} rows don't divide by accumulation "
@@ -164,6 +195,7 @@ def build_heldout(config: Config, codec: Codec) -> list[TreeBatch]:
 def build_steps(config: Config, mesh: Mesh, model: Decoder, codec: Codec) -> Steps:
     """Optimizer and jitted steps under the mesh."""
     objective = make_objective(config.objective, model, codec.contract)
+    evaluation = make_evaluation(config.objective, model, codec.contract)
     o = config.optimizer
     schedule = make_schedule(o.learning_rate, o.warmup_steps, config.steps, o.end_fraction)
     optimizer = make_optimizer(schedule, o.weight_decay, o.clip_norm, o.b1, o.b2)
@@ -171,5 +203,5 @@ def build_steps(config: Config, mesh: Mesh, model: Decoder, codec: Codec) -> Ste
         schedule,
         optimizer,
         make_train_step(mesh, model, objective, optimizer),
-        make_eval_step(mesh, model, objective, optimizer),
+        make_eval_step(mesh, model, evaluation, optimizer),
     )

@@ -6,9 +6,11 @@ import contextlib
 import dataclasses
 import json
 import logging
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grain
 import jax
@@ -31,6 +33,16 @@ from .step import TrainState
 _log = logging.getLogger(__name__)
 
 
+@contextlib.contextmanager
+def local_folder(directory: epath.Path) -> Iterator[Path]:
+    """A local folder whose files are in `directory`, which may lie in a bucket, afterwards."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in Path(name).iterdir():
+            epath.Path(path).copy(directory / path.name, overwrite=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
     """What every checkpoint of a run carries beside its arrays."""
@@ -40,12 +52,13 @@ class RunFiles:
     contract: Contract
     tokenizer: PreTrainedTokenizerBase
 
-    def write(self, directory: Path, step: int) -> None:
+    def write(self, directory: epath.Path, step: int) -> None:
         """Writes them into a committed checkpoint."""
         run = {"step": step, "decoder": dataclasses.asdict(self.decoder), "config": self.config}
-        (directory / RUN_FILE).write_text(json.dumps(run, indent=1) + "\n")
-        self.contract.save(directory)
-        self.tokenizer.save_pretrained(str(directory))
+        with local_folder(directory) as folder:
+            (folder / RUN_FILE).write_text(json.dumps(run, indent=1) + "\n")
+            self.contract.save(folder)
+            self.tokenizer.save_pretrained(str(folder))
 
     def check(self, directory: epath.PathLike) -> None:
         """Compares with what a checkpoint carries; a config that differs is named in a warning.
@@ -54,12 +67,13 @@ class RunFiles:
           CheckpointError: its decoder has another shape.
         """
         saved = read_run(directory)
-        here = dataclasses.asdict(self.decoder)
-        for name in here.keys() - {"dtype", "remat"}:
-            if saved["decoder"].get(name) != here[name]:
+        decoder, here = DecoderConfig(**saved["decoder"]), self.decoder
+        for name in (field.name for field in dataclasses.fields(here)):
+            shape = name not in ("dtype", "remat")
+            if shape and getattr(decoder, name) != getattr(here, name):
                 raise CheckpointError(
-                    f"{directory}: the decoder's {name} is {saved['decoder'].get(name)} there "
-                    f"and {here[name]} in the config"
+                    f"{directory}: the decoder's {name} is {getattr(decoder, name)} there "
+                    f"and {getattr(here, name)} in the config"
                 )
         there, now = _flat(saved["config"]), _flat(self.config)
         for name in sorted(there.keys() | now.keys()):
@@ -87,27 +101,42 @@ class Checkpoints:
       directory: where they lie.
       files: what each carries beside its arrays.
       keep: how many of the newest are kept.
+      keep_best: how many of the lowest held-out loss are kept beside them.
     """
 
-    def __init__(self, directory: epath.PathLike, files: RunFiles, keep: int) -> None:
+    def __init__(
+        self, directory: epath.PathLike, files: RunFiles, keep: int, keep_best: int = 0
+    ) -> None:
         self._directory = epath.Path(directory)
         self._files = files
+        policies = ocp.training.preservation_policies
+        best = policies.BestN(
+            # Sorted worst first, for the last ones are kept.
+            get_metric_fn=lambda metrics: -metrics["eval_loss"],
+            n=keep_best,
+            keep_checkpoints_without_metrics=False,
+        )
+        policy: Any = policies.AnyPreservationPolicy([policies.LatestN(keep), best])
         self._manager = ocp.training.Checkpointer(
-            self._directory,
-            # Orbax's own classes differ from its own protocol in the name of one argument.
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),  # pyright: ignore[reportArgumentType]
-            cleanup_tmp_directories=True,
+            self._directory, preservation_policy=policy, cleanup_tmp_directories=True
         )
         self._committing: threading.Thread | None = None
         self._failure: BaseException | None = None
 
-    def save(self, step: int, state: TrainState, data: grain.DatasetIterator) -> None:
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        data: grain.DatasetIterator,
+        eval_loss: float | None = None,
+    ) -> None:
         """Starts saving; waits for the checkpoint before to be whole.
 
         Args:
           step: steps taken.
           state: the state after them; it may be donated as soon as this returns.
           data: the iterator after as many batches.
+          eval_loss: on held-out data, where it was measured at this step.
         """
         self.wait()
         response = self._manager.save_checkpointables_async(
@@ -119,6 +148,7 @@ class Checkpoints:
             },
             force=True,
             overwrite=True,
+            metrics=None if eval_loss is None else {"eval_loss": eval_loss},
         )
 
         def commit() -> None:
@@ -127,7 +157,7 @@ class Checkpoints:
                 response.result()
                 if jax.process_index() == 0:
                     folder = self._directory / str(step)
-                    self._files.write(Path(folder), step)
+                    self._files.write(folder, step)
                     write_manifest(folder)
             except BaseException as error:
                 self._failure = error
@@ -162,7 +192,8 @@ class Checkpoints:
         folder = newest_valid(self._directory)
         if folder is None:
             return None
-        Contract.load(Path(folder)).check(self._files.contract)
+        # It only joins and reads, which paths in buckets do too.
+        Contract.load(cast(Path, folder)).check(self._files.contract)
         self._files.check(folder)
         step = int(folder.name)
         restored = self._manager.load_checkpointables(

@@ -30,10 +30,12 @@ class TreeSource(Protocol):
 
 
 class Fed(NamedTuple):
-    """What the stream yields: a batch, and how many of its tokens are no padding."""
+    """What the stream yields: a batch, and what is in it."""
 
     batch: TreeBatch  # [B, S]
-    tokens: int
+    tokens: int  # that are no padding
+    visible: int  # pairs of them of which the first sees the second, itself included
+    targets: int  # tokens with loss weight
 
 
 class CopyWarmup:
@@ -108,7 +110,13 @@ def _feed(packed: dict[str, np.ndarray], rows: int) -> Fed:
     tree = TokenTree._make(packed[name] for name in TokenTree._fields)
     missing = rows - len(tree.tokens)
     tree = TokenTree._make(np.pad(column, ((0, missing), (0, 0))) for column in tree)
-    return Fed(to_batch(tree), int(np.count_nonzero(tree.sizes)))
+    real = tree.sizes > 0
+    return Fed(
+        to_batch(tree),
+        tokens=int(np.count_nonzero(real)),
+        visible=int(np.sum(tree.positions + 1, where=real, dtype=np.int64)),
+        targets=int(np.count_nonzero(tree.weights)),
+    )
 
 
 def tree_stream(
@@ -188,5 +196,16 @@ def to_device(batch: TreeBatch, sharding: jax.sharding.NamedSharding, parts: int
     def put(column: np.ndarray) -> jax.Array:
         split = column.reshape(parts, -1, column.shape[-1])
         return jax.make_array_from_process_local_data(sharding, split)
+
+    return TreeBatch._make(put(column) for column in batch)
+
+
+def same_to_device(batch: TreeBatch, sharding: jax.sharding.NamedSharding) -> TreeBatch:
+    """Rows that every process has `[B, S]` to global arrays `[1, B, S]` under `sharding`."""
+
+    def put(column: np.ndarray) -> jax.Array:
+        return jax.make_array_from_callback(
+            (1, *column.shape), sharding, lambda index: column[None][index]
+        )
 
     return TreeBatch._make(put(column) for column in batch)

@@ -8,32 +8,36 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.decoder import Decoder
+from toolprm_jax.model.decoder import Decoder, DecoderConfig
 from toolprm_jax.model.hf import save_model
 from toolprm_jax.model.prm import Sums, means
 from toolprm_jax.tokens.tree import TreeBatch
 
 from .build import Config, build_codec, build_heldout, build_source, build_steps, build_stream
-from .checkpoint import Checkpoints, RunFiles
-from .data import to_device
+from .checkpoint import Checkpoints, RunFiles, local_folder
+from .data import Fed, same_to_device, to_device
+from .flops import PEAK_FLOPS, training_flops
+from .metrics import decision_metrics
 from .sharding import batch_sharding, make_mesh
 from .step import Metrics, TrainState, init_state, state_shardings
+from .writers import Writer, json_lines, tensorboard, weights_and_biases
 
 _SHOWN = ("loss", "accuracy", "eval_loss", "eval_accuracy")  # in the progress bar
 _log = logging.getLogger(__name__)
 
 
 class DivergedError(RuntimeError):
-    """The loss or the gradient is no longer finite."""
+    """The loss, the gradient or a parameter is no longer finite."""
 
 
 class Result(NamedTuple):
@@ -45,100 +49,158 @@ class Result(NamedTuple):
     metrics: dict[str, float]  # the last line of metrics.jsonl
 
 
-class _MetricsFile:
-    """metrics.jsonl of a run; lines past the step that a run resumes at are dropped."""
-
-    def __init__(self, path: Path, resumed_at: int) -> None:
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        whole = [line for line in lines if line.endswith("\n")]
-        path.write_text("".join(line for line in whole if json.loads(line)["step"] <= resumed_at))
-        self._file = path.open("a")
-
-    def write(self, values: dict[str, float]) -> None:
-        self._file.write(json.dumps({k: round(v, 7) for k, v in values.items()}) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
+def _check_finite(step: int, values: dict[str, float]) -> None:
+    wrong = {k: v for k, v in values.items() if not math.isfinite(v)}
+    if wrong:
+        found = ", ".join(f"{name} {value}" for name, value in wrong.items())
+        raise DivergedError(
+            f"step {step}: {found}: the run has diverged; "
+            "try a lower optimizer.learning_rate; checkpoints before this step are untouched"
+        )
 
 
 class _Interval:
     """The steps since the last line of metrics; their metrics stay on the device until then."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, config: Config, decoder: DecoderConfig) -> None:
         self._first, self._metrics = step + 1, list[Metrics]()
-        self._tokens, self._since = 0, time.perf_counter()
+        self._is_prm, self._decoder = config.objective == "prm", decoder
+        self._size = config.data.rows_per_batch * config.data.row_length
+        self._flops, self._tokens, self._since = 0.0, 0, time.perf_counter()
 
-    def add(self, metrics: Metrics, tokens: int) -> None:
+    def add(self, metrics: Metrics, fed: Fed) -> None:
+        """Takes a step's metrics, and what this process fed to it."""
         self._metrics.append(metrics)
-        self._tokens += tokens
+        processes = jax.process_count()
+        self._tokens += fed.tokens * processes
+        logits = fed.targets * (2 if self._is_prm else self._decoder.vocab_size)
+        flops = training_flops(self._decoder, fed.tokens, fed.visible, logits)
+        self._flops += flops * processes
 
-    def means(self, tokens_per_batch: int) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
         """Means over the steps; raises DivergedError at the first that is not finite."""
         host = [{k: float(v) for k, v in m.items()} for m in jax.device_get(self._metrics)]
+        seconds = time.perf_counter() - self._since
         for step, values in enumerate(host, start=self._first):
-            if not (math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])):
-                raise DivergedError(
-                    f"step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}: "
-                    "the run has diverged; try a lower optimizer.learning_rate"
-                )
-        return {
+            _check_finite(step, values)
+        out = {
             **{name: float(np.mean([values[name] for values in host])) for name in host[0]},
-            "tokens_per_s": self._tokens / (time.perf_counter() - self._since),
-            "fill": self._tokens / (len(host) * tokens_per_batch),
+            "step_s": seconds / len(host),
+            "tokens_per_s": self._tokens / seconds,
+            "flops_per_s": self._flops / seconds,
+            "fill": self._tokens / (len(host) * self._size),
         }
+        if self._is_prm:
+            out["decisions_per_s"] = sum(values["weight"] for values in host) / seconds
+        device = jax.local_devices()[0]
+        if device.device_kind in PEAK_FLOPS:
+            peak = PEAK_FLOPS[device.device_kind] * jax.device_count()
+            out["mfu"] = out["flops_per_s"] / peak
+        memory = device.memory_stats() or {}
+        if "peak_bytes_in_use" in memory:
+            out["device_peak_gb"] = memory["peak_bytes_in_use"] / 1e9
+        return out
 
 
 def _evaluate(
-    step: Callable[[TrainState, TreeBatch], Sums], state: TrainState, batches: list[TreeBatch]
+    step: Callable[[TrainState, TreeBatch], Any],
+    state: TrainState,
+    batches: list[tuple[TreeBatch, TreeBatch]],
+    *,
+    is_prm: bool,
 ) -> dict[str, float]:
-    """Metrics over all held-out batches, as `eval_` and their names."""
-    total: dict[str, np.ndarray] = {}
-    for batch in batches:
-        for name, value in jax.device_get(step(state, batch)).items():
-            total[name] = total.get(name, np.zeros((), np.float64)) + value
-    sums: Sums = {name: jax.numpy.float32(value) for name, value in total.items()}
-    return {f"eval_{name}": float(value) for name, value in means(sums).items()}
+    """Metrics over all held-out batches (on the host, on the devices), as `eval_` and names."""
+    found = [jax.device_get(step(state, batch)) for _, batch in batches]
+    if is_prm:
+        metrics = decision_metrics([batch for batch, _ in batches], found)
+    else:
+        sums: Sums = {
+            name: jax.numpy.float32(np.sum([part[name] for part in found])) for name in found[0]
+        }
+        metrics = {name: float(value) for name, value in means(sums).items()}
+    return {f"eval_{name}": value for name, value in metrics.items()}
 
 
-def run(config: Config, workdir: Path, *, resume: bool = True) -> Result:
+@contextlib.contextmanager
+def _preemption() -> Iterator[Callable[[int], bool]]:
+    """Whether SIGTERM has come by the end of a step; of several processes, to any of them."""
+    if jax.process_count() > 1:
+        # jax.distributed has its own handler, and all processes agree on the step.
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    came: list[int] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        yield lambda step: bool(came)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _open_writers(
+    stack: contextlib.ExitStack, config: Config, workdir: epath.Path, step: int
+) -> list[Writer]:
+    """The writers of the first process; the others have none."""
+    if jax.process_index() != 0:
+        return []
+    resolved = json.loads(config.to_json_best_effort())
+    writers = [stack.enter_context(json_lines(workdir / "metrics.jsonl", step))]
+    if config.tensorboard:
+        writers.append(stack.enter_context(tensorboard(workdir / "tensorboard", step)))
+    if config.wandb:
+        writers.append(stack.enter_context(weights_and_biases(config.wandb, workdir, resolved)))
+    return writers
+
+
+def run(
+    config: Config,
+    workdir: epath.PathLike,
+    *,
+    resume: bool = True,
+    profile: range = range(0),
+) -> Result:
     """Trains as a config says, from the newest checkpoint in the working directory if any.
 
-    Writes `metrics.jsonl`, `config.json`, `checkpoints/STEP/` and, at the end, `model/`.
+    Writes `metrics.jsonl`, `config.json`, `checkpoints/STEP/` and, at the end of a run of one
+    process, `model/`.
     SIGTERM ends the run after the step under way, with a checkpoint.
 
     Args:
       config: see configs/.
-      workdir: made where absent.
-      resume: False starts afresh; checkpoints already there are an error.
+      workdir: made where absent; an absolute path, or a bucket's (`gs://`).
+      resume: False starts afresh; a directory that holds anything is an error.
+      profile: steps whose `jax.profiler` trace is written to `profile/`.
 
     Raises:
       DataError: the config names data or a model that can't be used, or the data ends early.
-      DivergedError: the loss is not finite; nothing is saved from then on.
+      DivergedError: a number is not finite; nothing is saved from then on.
     """
+    root = epath.Path(workdir)
+    if not resume and root.exists() and any(root.iterdir()):
+        raise DataError(f"{root}: not empty; use another directory or --resume=auto")
+    if jax.process_count() > 1:  # nobody writes there before all have looked
+        multihost_utils.sync_global_devices("workdir")
+    is_prm = config.objective == "prm"
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     layout = batch_sharding(mesh)
-    codec, decoder, params = build_codec(config)
+    codec, decoder, params = build_codec(config, mesh)
     model = Decoder(decoder)
     steps = build_steps(config, mesh, model, codec)
     source = build_source(config, codec, heldout=False)
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
     stream = build_stream(config, codec, source, shards)
-    heldout = [to_device(batch, layout, 1) for batch in build_heldout(config, codec)]
+    heldout = [(batch, same_to_device(batch, layout)) for batch in build_heldout(config, codec)]
 
-    workdir.mkdir(parents=True, exist_ok=True)
-    folder = workdir / "checkpoints"
-    if not resume and folder.exists() and any(folder.iterdir()):
-        raise DataError(f"{folder}: holds checkpoints of another run; use --resume=auto")
+    root.mkdir(parents=True, exist_ok=True)
     resolved = json.loads(config.to_json_best_effort())
-    (workdir / "config.json").write_text(json.dumps(resolved, indent=1) + "\n")
+    if jax.process_index() == 0:
+        (root / "config.json").write_text(json.dumps(resolved, indent=1) + "\n")
     files = RunFiles(decoder, resolved, codec.contract, codec.tokenizer)
-
-    tokens_per_batch = config.data.rows_per_batch // jax.process_count() * config.data.row_length
-    stopping: list[int] = []
-    previous = signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
-    checkpoints = Checkpoints(folder, files, config.keep)
-    try:
+    checkpoints = Checkpoints(root / "checkpoints", files, config.keep, config.keep_best)
+    with contextlib.ExitStack() as stack:
+        # First in, last out: SIGTERM waits for the checkpoint under way too.
+        preempted = stack.enter_context(_preemption())
+        stack.callback(checkpoints.close)
+        stack.callback(stream.close)
         restored = checkpoints.restore(state_shardings(mesh, model, steps.optimizer)[0], stream)
         if restored is None:
             key = jax.random.key(config.seed)
@@ -147,58 +209,69 @@ def run(config: Config, workdir: Path, *, resume: bool = True) -> Result:
             step, state = restored
             _log.info("resumed at step %d", step)
         del params
-        metrics_file = _MetricsFile(workdir / "metrics.jsonl", step)
+        writers = _open_writers(stack, config, root, step)
         last: dict[str, float] = {}
-        interval = _Interval(step)
-        with (
-            contextlib.closing(metrics_file),
-            tqdm(total=config.steps, initial=step, unit="step", mininterval=5.0) as bar,
-        ):
-            while step < config.steps and not stopping:
-                try:
-                    fed = next(stream)
-                except StopIteration:
-                    raise DataError(
-                        f"the data ends after step {step} of {config.steps}: "
-                        "raise data.epochs or lower steps"
-                    ) from None
-                batch = to_device(fed.batch, layout, config.accumulation)
-                state, metrics = steps.train(state, batch)
-                interval.add(metrics, fed.tokens)
-                step += 1
-                bar.update()
-                finished = step == config.steps
-                evaluating = heldout and (step % config.eval_every == 0 or finished)
-                saving = step % config.checkpoint_every == 0 or finished or stopping
-                if step % config.log_every == 0 or evaluating or saving:
-                    last = {
-                        "step": step,
-                        **interval.means(tokens_per_batch),
-                        "lr": float(np.asarray(steps.schedule(step - 1))),
-                        "too_long": len(source.too_long),
-                    }
-                    if evaluating:
-                        last |= _evaluate(steps.evaluate, state, heldout)
-                    metrics_file.write(last)
-                    bar.set_postfix_str(
-                        " ".join(f"{k} {v:.4f}" for k, v in last.items() if k in _SHOWN)
-                    )
-                    interval = _Interval(step)
-                if saving:
-                    checkpoints.save(step, state, stream)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        stream.close()
-        checkpoints.close()
+        interval = _Interval(step, config, decoder)
+        bar = stack.enter_context(
+            tqdm(total=config.steps, initial=step, unit="step", mininterval=5.0)
+        )
+        stop = False
+        while step < config.steps and not stop:
+            if step + 1 == profile.start < profile.stop:
+                jax.profiler.start_trace(str(root / "profile"))
+                stack.callback(_stop_trace)
+            try:
+                fed = next(stream)
+            except StopIteration:
+                raise DataError(
+                    f"the data ends after step {step} of {config.steps}: "
+                    "raise data.epochs or lower steps"
+                ) from None
+            batch = to_device(fed.batch, layout, config.accumulation)
+            state, metrics = steps.train(state, batch)
+            interval.add(metrics, fed)
+            step += 1
+            bar.update()
+            if step == profile.stop - 1:
+                jax.block_until_ready(state)
+                _stop_trace()
+            stop = preempted(step)
+            finished = step == config.steps
+            evaluating = bool(heldout) and (step % config.eval_every == 0 or finished)
+            saving = step % config.checkpoint_every == 0 or finished or stop
+            # What is compared must be there to be kept.
+            saving = saving or (evaluating and config.keep_best > 0)
+            if step % config.log_every == 0 or evaluating or saving:
+                last = {
+                    **interval.means(),
+                    "lr": float(np.asarray(steps.schedule(step - 1))),
+                    "too_long": len(source.too_long),
+                }
+                if evaluating:
+                    found = _evaluate(steps.evaluate, state, heldout, is_prm=is_prm)
+                    _check_finite(step, found)
+                    last |= found
+                for write in writers:
+                    write(step, last)
+                bar.set_postfix_str(
+                    " ".join(f"{k} {v:.4f}" for k, v in last.items() if k in _SHOWN)
+                )
+                interval = _Interval(step, config, decoder)
+            if saving:
+                checkpoints.save(step, state, stream, last.get("eval_loss") if evaluating else None)
     if source.too_long:
         _log.warning("%d items of the training data don't fit a row", len(source.too_long))
     finished = step >= config.steps
-    if finished and jax.process_index() == 0:
-        save_model(
-            workdir / "model",
-            decoder,
-            jax.device_get(state.params),
-            tokenizer=codec.tokenizer,
-            contract=codec.contract,
-        )
-    return Result(state, step, finished, last)
+    if finished and jax.process_count() == 1:
+        with local_folder(root / "model") as folder:
+            params = jax.device_get(state.params)
+            save_model(folder, decoder, params, tokenizer=codec.tokenizer, contract=codec.contract)
+    elif finished:
+        # No process holds all the parameters, and one device may have no room for them.
+        _log.info("toolprm-export makes a model of %s", root / "checkpoints" / str(step))
+    return Result(state, step, finished, {"step": step, **last})
+
+
+def _stop_trace() -> None:
+    with contextlib.suppress(RuntimeError):  # it has been stopped already
+        jax.profiler.stop_trace()

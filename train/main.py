@@ -5,26 +5,37 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
+import inspect
 import logging
+import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+from etils import epath
 from ml_collections import ConfigDict
 
+from toolprm_jax.annotation.command import Parser, run_command
 from toolprm_jax.annotation.records import DataError
 
 from .build import Config
 from .loop import DivergedError, run
 
 
-def load_config(path: Path) -> Config:
+def load_config(name: str | Path) -> Config:
     """The config that a Python file's `get_config()` returns.
 
+    Args:
+      name: the file; FILE:VARIANT gives `get_config` the variant.
+
     Raises:
-      DataError: no such file, or it has no get_config().
+      DataError: no such file, or it has no get_config(), or one without variants.
     """
+    match = re.fullmatch(r"(.*\.py):(\w+)", str(name))
+    path, variant = (Path(match[1]), match[2]) if match else (Path(name), None)
     if not path.is_file():
         raise DataError(f"{path}: no such config file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -34,7 +45,11 @@ def load_config(path: Path) -> Config:
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise DataError(f"{path}: expected a function get_config()")
-    return module.get_config()
+    if variant is None:
+        return module.get_config()
+    if not inspect.signature(module.get_config).parameters:
+        raise DataError(f"{path}: expected no variant, found {variant!r}")
+    return module.get_config(variant)
 
 
 def override(config: Config, setting: str) -> None:
@@ -65,39 +80,103 @@ def override(config: Config, setting: str) -> None:
     node[name] = value
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `toolprm-train`; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="toolprm-train",
-        description=__doc__,
-        epilog="--config.KEY=VALUE replaces one value of the config, e.g. --config.steps=100.",
+def workdir_path(text: str) -> epath.Path:
+    """A working directory: absolute, as Orbax wants it, or a bucket's as it is."""
+    return epath.Path(text if "://" in text else os.path.abspath(text))
+
+
+def _steps(text: str) -> range:
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    if match is None or not 0 < int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"expected FIRST:LAST, as in 10:12, found {text!r}")
+    return range(int(match[1]), int(match[2]) + 1)
+
+
+def connect(text: str) -> None:
+    """Joins the processes of a job; before anything else of JAX.
+
+    Args:
+      text: "auto" on a cluster that JAX recognises (Cloud TPU, SLURM, Kubernetes), else
+        HOST:PORT,INDEX,COUNT.
+
+    Raises:
+      DataError: it is neither.
+    """
+    if text == "auto":
+        jax.distributed.initialize()
+        return
+    match = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", text)
+    if match is None:
+        raise DataError(f"--distributed={text}: expected auto or HOST:PORT,INDEX,COUNT")
+    jax.distributed.initialize(match[1], num_processes=int(match[3]), process_id=int(match[2]))
+
+
+def parser() -> Parser:
+    """The command's arguments."""
+    out = Parser(
+        "toolprm-train",
+        "Trains a policy or a process reward model. --config.KEY=VALUE replaces one value of the "
+        "config, as in --config.steps=100.",
     )
-    parser.add_argument("--config", type=Path, required=True, help="a file of configs/")
-    parser.add_argument(
-        "--workdir", type=Path, required=True, help="checkpoints, metrics.jsonl and model/"
+    out.add_argument("--config", required=True, help="a file of configs/, or FILE:VARIANT")
+    out.add_argument(
+        "--workdir",
+        type=workdir_path,
+        required=True,
+        help="checkpoints, metrics.jsonl and model/; may be gs://",
     )
-    parser.add_argument(
+    out.add_argument(
         "--resume",
         choices=("auto", "never"),
         default="auto",
-        help="auto goes on from the newest whole checkpoint (default)",
+        help="auto goes on from the newest whole checkpoint (default); never refuses a workdir "
+        "that is not empty",
     )
-    options, rest = parser.parse_known_args(argv)
+    out.add_argument(
+        "--distributed",
+        metavar="auto|HOST:PORT,INDEX,COUNT",
+        help="this is one process of several: auto where JAX finds the others by itself",
+    )
+    out.add_argument(
+        "--profile",
+        type=_steps,
+        default=range(0),
+        metavar="FIRST:LAST",
+        help="writes a jax.profiler trace of these steps to WORKDIR/profile",
+    )
+    return out
+
+
+def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="toolprm-train: %(message)s")
     logging.getLogger("train").setLevel(logging.INFO)
+    unknown = [argument for argument in rest if not argument.startswith("--config.")]
+    if unknown:
+        raise DataError(f"unknown argument {unknown[0]}")
+    config = load_config(args.config)
+    for setting in rest:
+        override(config, setting)
+    config.lock()
+    if args.distributed:
+        connect(args.distributed)
     try:
-        unknown = [argument for argument in rest if not argument.startswith("--config.")]
-        if unknown:
-            raise DataError(f"unknown argument {unknown[0]}")
-        config = load_config(options.config)
-        for setting in rest:
-            override(config, setting)
-        config.lock()
-        run(config, options.workdir, resume=options.resume == "auto")
-    except (DataError, DivergedError, ValueError, OSError) as error:
-        print(f"toolprm-train: error: {error}", file=sys.stderr)
-        return 2
+        run(config, args.workdir, resume=args.resume == "auto", profile=args.profile)
+    except (DivergedError, ValueError) as error:
+        raise DataError(str(error)) from None
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `toolprm-train`.
+
+    Args:
+      argv: the arguments; those of the process if None.
+
+    Returns:
+      The exit status: 0, or 2 for input that can't be used and a run that diverged.
+    """
+    rest: list[str] = []
+    return run_command(parser(), lambda args: _train(args, rest), argv, rest)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -18,7 +20,9 @@ MESH_AXES: dict[str, tuple[str, ...]] = {
     "heads": ("tensor",),
     "mlp": ("tensor",),
     "layers": (),
+    "head_dim": (),
     "sequence": (),
+    "hidden": (),  # of activations: "embed" there would gather the batch
 }
 
 # End of a parameter's path -> its logical axes. Layers are stacked, so theirs start with "layers".
@@ -28,10 +32,18 @@ PARAMETER_AXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"params/norm/scale", ("embed",)),
     (r"self_attn/[qkv]_proj/kernel", ("layers", "embed", "heads")),
     (r"self_attn/[qkv]_proj/bias", ("layers", "heads")),
+    (r"self_attn/[qk]_norm/scale", ("layers", "head_dim")),
     (r"self_attn/o_proj/kernel", ("layers", "heads", "embed")),
     (r"mlp/(gate|up)_proj/kernel", ("layers", "embed", "mlp")),
     (r"mlp/down_proj/kernel", ("layers", "mlp", "embed")),
     (r"\w+_layernorm/scale", ("layers", "embed")),
+)
+
+# A module's name -> logical axes of its output.
+ACTIVATION_AXES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (r"embed_tokens|norm|\w+_layernorm|(o|down)_proj", ("batch", "sequence", "hidden")),
+    (r"[qkv]_proj", ("batch", "sequence", "heads")),
+    (r"(gate|up)_proj", ("batch", "sequence", "mlp")),
 )
 
 
@@ -94,6 +106,31 @@ def param_shardings(mesh: Mesh, tree: Any) -> Any:
         raise ValueError(f"no sharding rule for {name} of shape {tuple(value.shape)}")
 
     return jax.tree_util.tree_map_with_path(leaf, tree)
+
+
+def with_sharded_activations(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that applies the decoder, with the decoder's activations laid out by the table.
+
+    XLA would otherwise choose between the layouts of batch and parameters wherever they meet.
+    """
+
+    def constrain(
+        method: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
+    ) -> Any:
+        out = method(*args, **kwargs)
+        if context.method_name != "__call__" or getattr(out, "ndim", 0) != 3:
+            return out
+        for pattern, axes in ACTIVATION_AXES:
+            if re.fullmatch(pattern, str(context.module.name)):
+                sharding = NamedSharding(mesh, _spec(mesh, axes, out.shape))
+                return jax.lax.with_sharding_constraint(out, sharding)
+        return out
+
+    def constrained(*args: Any) -> Any:
+        with nn.intercept_methods(constrain):
+            return function(*args)
+
+    return constrained
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from toolprm_jax.annotation.grammar import Kind
 from toolprm_jax.annotation.jsonl import read_rows
 from toolprm_jax.annotation.labels import Step
-from toolprm_jax.annotation.readers import read_records
+from toolprm_jax.annotation.readers import read_records, record_from_json
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.examples import Rollout, lm_trees, prm_trees
@@ -29,6 +30,7 @@ class ToolworldSource:
       group_size: the most queries of a group.
       row_length: S, in tokens; the corpus has no end, so a group stops where its row is full.
       max_calls: the most calls of a query (a curriculum starts low); 0 for any.
+      invented: share of the groups whose tools are invented instead.
 
     Attributes:
       too_long: indices of the items that were read and hold a query that fits no row.
@@ -44,8 +46,9 @@ class ToolworldSource:
         group_size: int,
         row_length: int,
         max_calls: int = 0,
+        invented: float = 0.0,
     ) -> None:
-        self._max_calls = max_calls
+        self._max_calls, self._invented = max_calls, invented
         self._codec = codec
         self._seed, self._groups = seed, groups
         self._split: Split = split
@@ -56,7 +59,10 @@ class ToolworldSource:
         return self._groups
 
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
-        records = masked_group(self._seed, self._split, index, self._group_size)
+        # Spread evenly over the indices, whatever the share.
+        is_invented = int((index + 1) * self._invented) > int(index * self._invented)
+        split: Split = "invented" if is_invented else self._split
+        records = masked_group(self._seed, split, index, self._group_size)
         if self._max_calls:
             records = [r for r in records if len(r.answers or ()) <= self._max_calls]
         trees, too_long = lm_trees(self._codec, records, self._row_length)
@@ -147,6 +153,55 @@ class StepsSource:
         return trees
 
 
+class DatasetSource:
+    """Labelled rollouts of a data set of `toolprm-annotate --tfds-dir`, from ArrayRecord.
+
+    Examples are read when they are asked for, so memory does not grow with the data.
+
+    Args:
+      codec: tokenizer, template and contract of the PRM.
+      directory: of one version, such as `DIR/toolprm_steps/1.0.0`.
+      split: "train" or "test".
+      row_length: S, in tokens; a larger example becomes several trees that repeat its prompt.
+
+    Attributes:
+      too_long: indices of the examples that were read and have a rollout that fits no row.
+
+    Raises:
+      DataError: no data set is there, or it has no such split.
+    """
+
+    def __init__(self, codec: Codec, directory: str, split: str, *, row_length: int) -> None:
+        # TFDS takes seconds to import.
+        import tensorflow_datasets as tfds
+
+        try:
+            builder: Any = tfds.builder_from_directory(directory)
+        except (FileNotFoundError, tfds.core.DatasetNotFoundError):
+            raise DataError(f"{directory}: expected a data set of toolprm-annotate") from None
+        if split not in builder.info.splits:
+            raise DataError(f"{directory}: expected a split {split!r}, found none")
+        self._examples = builder.as_data_source(split=split)
+        self._codec, self._row_length = codec, row_length
+        self._directory, self._split = directory, split
+        self.too_long: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+        from toolprm_jax.annotation.dataset import steps_lines
+
+        example = self._examples[index]
+        where = f"{self._directory}: {self._split}[{index}]"
+        record = record_from_json(json.loads(example["record"]))
+        rollouts = [_rollout(where, line) for line in steps_lines(example)]
+        trees, too_long = prm_trees(self._codec, record, rollouts, self._row_length)
+        if too_long:
+            self.too_long.add(index)
+        return trees
+
+
 def read_steps(path: Path) -> Iterator[tuple[str, str, Rollout]]:
     """Labelled completions of a steps file.
 
@@ -162,23 +217,26 @@ def read_steps(path: Path) -> Iterator[tuple[str, str, Rollout]]:
             raise DataError(f"{row.where}: {row.problem or 'expected an object'}")
         if "id" not in value or row.id is None:
             raise DataError(f"{row.where}: id: expected a string or an integer")
-        completion, ids = value.get("completion"), value.get("token_ids")
-        if not isinstance(completion, str):
-            raise DataError(f"{row.where}: completion: expected a string")
-        if ids is not None and not (
-            isinstance(ids, list) and ids and all(type(i) is int and i >= 0 for i in ids)
-        ):
-            raise DataError(f"{row.where}: token_ids: expected a list of token ids")
-        steps = value.get("steps")
-        if not isinstance(steps, list):
-            raise DataError(f"{row.where}: steps: expected a list")
-        rollout = Rollout(
-            completion=completion,
-            steps=tuple(_step(f"{row.where}: steps[{i}]", step) for i, step in enumerate(steps)),
-            token_ids=None if ids is None else tuple(ids),
-            died=value.get("error") is not None,
-        )
-        yield row.where, row.id, rollout
+        yield row.where, row.id, _rollout(row.where, value)
+
+
+def _rollout(where: str, value: Mapping[str, Any]) -> Rollout:
+    completion, ids = value.get("completion"), value.get("token_ids")
+    if not isinstance(completion, str):
+        raise DataError(f"{where}: completion: expected a string")
+    if ids is not None and not (
+        isinstance(ids, list) and ids and all(type(i) is int and i >= 0 for i in ids)
+    ):
+        raise DataError(f"{where}: token_ids: expected a list of token ids")
+    steps = value.get("steps")
+    if not isinstance(steps, list):
+        raise DataError(f"{where}: steps: expected a list")
+    return Rollout(
+        completion=completion,
+        steps=tuple(_step(f"{where}: steps[{i}]", step) for i, step in enumerate(steps)),
+        token_ids=None if ids is None else tuple(ids),
+        died=value.get("error") is not None,
+    )
 
 
 def _step(where: str, value: Any) -> Step:

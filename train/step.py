@@ -12,11 +12,11 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from toolprm_jax.model.decoder import Decoder, Params, init_params
-from toolprm_jax.model.prm import Sums, lm_sums, means, prm_sums
+from toolprm_jax.model.prm import Sums, lm_sums, means, prm_sums, step_logits
 from toolprm_jax.tokens.contract import Contract
 from toolprm_jax.tokens.tree import TreeBatch
 
-from .sharding import batch_sharding, param_shardings
+from .sharding import batch_sharding, param_shardings, with_sharded_activations
 
 Objective = Callable[[Params, TreeBatch], Sums]
 Metrics = dict[str, Array]
@@ -46,6 +46,15 @@ def make_objective(name: str, model: Decoder, contract: Contract) -> Objective:
     if name == "prm":
         return lambda params, batch: prm_sums(model, params, batch, contract.label_ids)
     raise ValueError(f"objective: expected lm or prm, got {name!r}")
+
+
+def make_evaluation(
+    name: str, model: Decoder, contract: Contract
+) -> Callable[[Params, TreeBatch], Any]:
+    """What is kept of a held-out batch: the sums of `lm`, or the step scores `[B, S]` of `prm`."""
+    if name == "prm":
+        return lambda params, batch: step_logits(model, params, batch, contract.label_ids)
+    return make_objective(name, model, contract)
 
 
 def make_schedule(
@@ -135,7 +144,7 @@ def init_state(
     if params is None:
         return jax.jit(fresh, out_shardings=shardings)(key)
     params = jax.device_put(params, shardings.params)
-    return jax.jit(given, out_shardings=shardings)(params)
+    return jax.jit(given, out_shardings=shardings, donate_argnums=0)(params)
 
 
 def make_train_step(
@@ -152,10 +161,11 @@ def make_train_step(
 
     Returns:
       A function (state, batch) -> (state, metrics): float32 scalars `loss` (nats), `accuracy`,
-      `weight`, `grad_norm` (before clipping) and, for a PRM, `trajectory_accuracy` and
-      `completions`.
+      `weight`, `grad_norm` (before clipping), `param_norm` (after the step) and, for a PRM,
+      `trajectory_accuracy` and `completions`.
     """
     _, shardings = state_shardings(mesh, model, optimizer)
+    objective = with_sharded_activations(mesh, objective)
 
     def loss_sum(params: Params, batch: TreeBatch) -> tuple[Array, Sums]:
         sums = objective(params, batch)
@@ -185,6 +195,7 @@ def make_train_step(
             **means(sums),
             "weight": sums["weight"],
             "grad_norm": optax.tree.norm(grads),
+            "param_norm": optax.tree.norm(params),
         }
         if "final_weight" in sums:
             metrics["completions"] = sums["final_weight"]
@@ -201,13 +212,14 @@ def make_train_step(
 def make_eval_step(
     mesh: Mesh,
     model: Decoder,
-    objective: Objective,
+    evaluation: Callable[[Params, TreeBatch], Any],
     optimizer: optax.GradientTransformation,
-) -> Callable[[TrainState, TreeBatch], Sums]:
-    """The jitted evaluation step: (state, batch `[1, B, S]`) -> sums over the batch."""
+) -> Callable[[TrainState, TreeBatch], Any]:
+    """The jitted evaluation step: (state, batch `[1, B, S]`) -> what `evaluation` makes of it."""
     _, shardings = state_shardings(mesh, model, optimizer)
+    evaluation = with_sharded_activations(mesh, evaluation)
     return jax.jit(
-        lambda state, batch: objective(state.params, jax.tree.map(lambda x: x[0], batch)),
+        lambda state, batch: evaluation(state.params, jax.tree.map(lambda x: x[0], batch)),
         in_shardings=(shardings, batch_sharding(mesh)),
         out_shardings=NamedSharding(mesh, PartitionSpec()),
     )

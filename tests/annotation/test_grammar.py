@@ -401,7 +401,9 @@ def test_tables_are_closed_and_dead_stays_dead(dress: Dress) -> None:
             for byte in range(257):
                 entry = table.entry(context, mode, byte)
                 target, op, event, event2, span = unpack(entry)
-                assert entry == table.rows[context][mode][byte]
+                linked = table.links[context][mode][byte]
+                assert (linked is not None) == (entry == target != table.dead)
+                assert linked is None or linked is table.links[context][target]
                 assert pack(target, op, event, event2, span) == entry
                 assert target < table.num_modes
                 assert event <= 5

@@ -437,11 +437,17 @@ def test_a_default_that_no_gold_equals_is_no_matter() -> None:
     "name",
     [
         "xlam/xlam_function_calling_sample_100.json",
+        "bfcl/BFCL_v4_simple_python.json",
         "bfcl/BFCL_v4_multiple.json",
+        "bfcl/BFCL_v4_parallel.json",
+        "bfcl/BFCL_v4_irrelevance.json",
         "toolalpaca/toolalpaca_114.json",
+        "toolalpaca/toolalpaca_114_hammer2.1_prompts.json",
+        "seal-tools/seal_tools.jsonl",
+        "sgd/sgd_single_turn.jsonl",
     ],
 )
 def test_public_records_go_there_and_back(shared_data: Path, name: str) -> None:
-    for record in read_records(shared_data / name):
-        masked = mask_record(record, 0, style="pseudoword")
+    for at, record in enumerate(read_records(shared_data / name)):
+        masked = mask_record(record, 0, style=STYLES[at % 2])
         assert unmask_record(json.loads(json.dumps(masked.map)), masked.record) == record

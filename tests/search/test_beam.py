@@ -3,103 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from plain_search import Reference
+from plain_search import Beam
+from toy_search import BASE, reference, toy_params, toy_search
 
-from search.beam import DEAD, FINISHED, LIVE, SearchConfig, SearchOutput, beam_search
-from search.explore import sample_token
-from search.pool import Lanes, Pool
-from search.tracker import grammar_from_pieces
-from toolprm_jax.annotation.grammar import Kind, tables
+from search.beam import DEAD, FINISHED, LIVE
+from search.sampling import sample_token, tempered
+from toolprm_jax.annotation.grammar import Kind, initial
 
-PIECES: list[bytes | None] = [
-    b"[]", b'[{"name": "', b"f", b"g", b'", "arguments": {', b'"x": ', b"1", b"2", b", ", b"}",
-    b"}}", b"}}]", b', {"name": "', b"]", b" ", None, b'"y": ', b"[",
-]  # fmt: skip
-END = 15
-ROOT = 14  # any token can end the prompt
-AFTER = {
-    ROOT: [0, 1], 1: [2, 3], 2: [2, 4], 3: [4], 4: [5, 9, 10, 16], 5: [6, 7], 6: [7, 8, 9, 10, 11],
-    7: [6, 8, 10, 11], 8: [5, 16], 9: [9, 13, 12], 10: [12, 13], 11: [15], 12: [2, 3], 13: [15],
-    16: [6, 7], 17: [13],
-}  # fmt: skip
-VOCAB, PHASES = len(PIECES), 7
-GRAMMAR = grammar_from_pieces(PIECES, VOCAB, END, "list")
-
-
-class ToyPolicy:
-    """Logits that depend on the last token and the depth."""
-
-    def expand(self, params, cache, pool: Pool, lanes: Lanes):
-        return params["logits"][lanes.tokens, lanes.depths % PHASES], cache
-
-
-class ToyReward:
-    """Log-probabilities that depend on the token with the boundary, the kind and the depth."""
-
-    def absorb(self, params, cache, pool: Pool, lanes: Lanes):
-        return cache
-
-    def judge(self, params, cache, pool: Pool, lanes: Lanes, kinds):
-        return params["judge"][lanes.tokens, kinds, lanes.depths % PHASES]
-
-
-def toy_params(seed: int):
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(size=(VOCAB, PHASES, VOCAB))
-    for token, following in AFTER.items():
-        logits[token][:, following] += 5.0
-    judge = np.log(rng.uniform(0.05, 1.0, size=(VOCAB, len(Kind), PHASES)))
-    return {
-        "logits": jnp.asarray(logits, jnp.float32),
-        "judge": jnp.asarray(judge, jnp.float32),
-    }
-
-
-@partial(jax.jit, static_argnames="config")
-def toy_search(params, keys, config: SearchConfig) -> SearchOutput:
-    return beam_search(
-        ToyPolicy(),
-        ToyReward(),
-        lambda cache, order: cache,
-        GRAMMAR,
-        (params, params),
-        keys,
-        jnp.full(keys.shape, ROOT),
-        (None, None),
-        config,
-    )
-
-
-def reference(params) -> Reference:
-    logits, judge = np.asarray(params["logits"]), np.asarray(params["judge"])
-    banned = np.where(np.asarray(GRAMMAR.allowed), 0.0, -np.inf)
-
-    def next_logits(tokens: list[int]) -> np.ndarray:
-        return logits[tokens[-1] if tokens else ROOT, len(tokens) % PHASES] + banned
-
-    def judged(tokens: list[int], kind: Kind) -> float:
-        return float(judge[tokens[-1], kind, (len(tokens) + 1) % PHASES])
-
-    return Reference(next_logits, judged, PIECES, END, tables("list"))
-
-
-BASE = SearchConfig(
-    num_beams=3,
-    beam_width=3,
-    temperature=1.0,
-    max_decisions=10,
-    max_step_tokens=6,
-    max_tokens=24,
-    pool_size=128,
-    lane_width=2,
-    prm_width=3,
-)
 WHOLE = (int(Kind.TOTAL_FINISH),)
 CONFIGS = {
     "all kinds": BASE,
@@ -170,14 +85,21 @@ def test_jit_equals_eager() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
-def test_a_full_pool_is_flagged() -> None:
+def test_limits_are_flagged() -> None:
     params = toy_params(6)
-    keys = jax.random.split(jax.random.key(8), 3)
-    output = toy_search(params, keys, replace(BASE, pool_size=8))
-    assert output.flags.pool_overflow.any()
-    assert (output.costs.pool_high_water <= 8).all()
-    roomy = toy_search(params, keys, BASE)
-    assert not roomy.flags.pool_overflow.any()
+    keys = jax.random.split(jax.random.key(8), 32)
+    full = toy_search(params, keys, replace(BASE, pool_size=16))
+    assert full.flags.pool_overflow.any()
+    assert (full.costs.pool_high_water <= 16).all()
+    short = replace(BASE, max_step_tokens=3, max_tokens=5, max_decisions=2)
+    output = toy_search(params, keys, short)
+    assert not output.flags.pool_overflow.any()
+    assert 0 < output.flags.step_overflow.sum() < 32
+    assert 0 < output.flags.length_overflow.sum() < 32
+    left = (output.status == LIVE).any(axis=1)
+    np.testing.assert_array_equal(output.flags.decision_overflow, left)
+    assert left.any()
+    assert (output.lengths <= 5).all()
 
 
 def test_the_trace_tells_what_happened() -> None:
@@ -218,7 +140,7 @@ def test_samples_follow_the_distribution() -> None:
     uniform = jnp.asarray((np.arange(count) + 0.5) / count, jnp.float32)[None]
     for lane in range(2):
         lanes = jnp.full((1, count), lane)
-        drawn = np.asarray(sample_token(jnp.asarray(logits), uniform, lanes, 0.7))[0]
+        drawn = np.asarray(sample_token(tempered(jnp.asarray(logits), 0.7), uniform, lanes))[0]
         scaled = logits[0, lane] / 0.7
         probs = np.exp(scaled - np.logaddexp.reduce(scaled))
         counts = np.bincount(drawn, minlength=37)
@@ -230,5 +152,42 @@ def test_samples_follow_the_distribution() -> None:
 def test_the_largest_uniform_stays_in_the_support() -> None:
     logits = jnp.full((1, 1, 50), -jnp.inf).at[0, 0, 3].set(0.0).at[0, 0, 20].set(-20.0)
     almost_one = jnp.full((1, 1), np.nextafter(np.float32(1), np.float32(0)))
-    drawn = sample_token(logits, almost_one, jnp.zeros((1, 1), jnp.int32), 1.0)
+    drawn = sample_token(logits, almost_one, jnp.zeros((1, 1), jnp.int32))
     assert int(drawn[0, 0]) in (3, 20)
+
+
+def test_with_room_for_all_the_search_is_exhaustive() -> None:
+    """Every completion that exists is found, scored as brute force scores it."""
+    config = replace(
+        BASE, num_beams=24, beam_width=12, explore="likeliest", top_k=2, max_tokens=7, pool_size=512
+    )
+    params = toy_params(16)
+    plain = reference(params)
+    complete: dict[bytes, Beam] = {}
+    dropped = 0
+
+    def grow(beam: Beam) -> None:
+        nonlocal dropped
+        if beam.events and Kind.TOTAL_FINISH in beam.events[-1] and beam.state.mode:
+            beam.score = plain.score(beam, config)
+            other = complete.get(beam.data)
+            if other is None or beam.log_prob > other.log_prob:
+                complete[beam.data] = beam
+        elif beam.state.mode and len(beam.tokens) < config.max_tokens:
+            logits = plain.logits(beam.tokens)
+            log_probs = logits - np.logaddexp.reduce(logits)
+            for token in np.argsort(-logits)[: config.top_k]:
+                grow(plain.feed(beam, int(token), float(log_probs[token])))
+        else:
+            dropped += 1
+
+    grow(Beam([], b"", initial(plain.tables), []))
+    expected = sorted(complete.values(), key=lambda beam: (-beam.score, -beam.log_prob))
+    assert dropped > len(expected) >= 4
+    output = toy_search(params, jax.random.split(jax.random.key(1), 1), config)
+    found = np.flatnonzero(output.status[0] == FINISHED)
+    assert len(found) == len(expected) < config.num_beams
+    for rank, beam in zip(found, expected, strict=True):
+        length = int(output.lengths[0, rank])
+        assert output.tokens[0, rank, :length].tolist() == beam.tokens
+        np.testing.assert_allclose(output.score[0, rank], beam.score, rtol=1e-5)

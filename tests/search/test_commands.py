@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from search import demo, main, rollout
+from search.explore import Flags
 from toolprm_jax.annotation.jsonl import read_rollouts, write_jsonl
 from toolprm_jax.annotation.readers import read_records, record_to_json
 from toolprm_jax.toolworld.masked import masked_corpus
@@ -35,6 +36,8 @@ def test_bad_input_is_one_line(records: Path, tmp_path: Path, capsys) -> None:
     assert "--method" in fails(capsys, main, *good, "--method", "guess")
     assert "--num_beams" in fails(capsys, main, *good, "--num_beams", "0")
     assert "--temperature" in fails(capsys, main, *good, "--temperature", "hot")
+    assert "--top_p" in fails(capsys, main, *good, "--top_p", "0")
+    assert "--schema" in fails(capsys, main, *good, "--schema", "maybe")
     assert "--format" in fails(capsys, main, *good, "--format", "csv")
     assert "it is a policy" in fails(capsys, main, *good, "--prm", "toy:policy")
     assert "no such model" in fails(capsys, main, *good[2:], "--policy", "nowhere", "--prm", "x")
@@ -87,7 +90,8 @@ def test_search_writes_answers_and_pictures(records: Path, tmp_path: Path, capsy
     out, pictures = tmp_path / "answers.jsonl", tmp_path / "pictures"
     options = ["--num_beams", "2", "--beam_width", "2", "--max_tokens", "48"]
     options += ["--max_step_tokens", "24", "--pool_size", "128", "--batch_size", "4"]
-    options += ["--max_shapes", "1", "--trace", str(pictures)]
+    options += ["--max_shapes", "1", "--trace", str(pictures), "--explore", "distinct"]
+    options += ["--top_p", "0.95", "--schema", "prune"]
     models = ["--policy", "toy:policy", "--prm", "toy:prm"]
     assert main.main([*models, "--records", str(records), "--out", str(out), *options]) == 0
     answers = [json.loads(line) for line in out.read_text().splitlines()]
@@ -95,3 +99,14 @@ def test_search_writes_answers_and_pictures(records: Path, tmp_path: Path, capsy
     assert all(answer["cost"]["decisions"] >= 1 for answer in answers)
     assert len(list(pictures.glob("*.html"))) == 3
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["queries"] == 3
+
+
+def test_a_warning_names_the_option_that_raises_the_limit(records: Path, tmp_path, capsys) -> None:
+    options = {action.option_strings[0] for action in main.parser()._actions}
+    assert set(main.REMEDIES.values()) <= options
+    assert {name for name in Flags._fields if name.endswith("overflow")} == set(main.REMEDIES)
+    out = ["--out", str(tmp_path / "answers.jsonl"), "--batch_size", "4", "--max_shapes", "1"]
+    argv = ["--policy", "toy:policy", "--records", str(records), "--method", "majority_vote", *out]
+    assert main.main([*argv, "--max_tokens", "4", "--num_beams", "2", "--beam_width", "1"]) == 0
+    warnings = capsys.readouterr().err.splitlines()
+    assert any("length_overflow; --max_tokens raises the limit" in line for line in warnings)

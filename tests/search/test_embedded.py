@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from search.beam import DEAD, FINISHED, SearchConfig, SearchOutput
-from search.methods import fine_grained_search, method_config, sample_rollouts
+from search.methods import (
+    GUIDED,
+    Method,
+    fine_grained_search,
+    method_config,
+    sample_rollouts,
+)
 from search.models import DecoderPolicy, DecoderReward, Prompts
 from search.run import Models, record_keys, run_methods
 from toolprm_jax.annotation.grammar import Kind, run, tables
@@ -209,18 +215,22 @@ def test_rollouts_are_the_walkers_of_a_search(models: Models, queries) -> None:
 
 def test_methods_have_one_face(models: Models) -> None:
     records = list(masked_corpus(6, "heldout", 3))
-    base = replace(BASE, num_beams=1, beam_width=2, max_tokens=64)
-    runs = run_methods(
-        models, records, ("greedy", "fine_grained"), base, seed=0, batch_size=2, progress=False
-    )
+    base = replace(BASE, num_beams=2, beam_width=2, max_tokens=32, schema="prune")
+    methods: tuple[Method, ...] = ("greedy", "token_beam", "majority_vote", "fine_grained")
+    runs = run_methods(models, records, methods, base, seed=0, batch_size=2, progress=False)
+    assert tuple(runs) == methods
     for method, outcome in runs.items():
         assert [answer.record.id for answer in outcome.answers] == [r.id for r in records]
+        assert outcome.compilations == 1
         for answer in outcome.answers:
             line = answer.to_json()
             assert line["method"] == method
             assert line["finished"] or "unfinished" in line["flags"]
+            assert line["cost"]["policy_tokens"] > 0
             assert line["cost"]["policy_prompt_tokens"] > 0
-            assert (line["cost"]["prm_prompt_tokens"] > 0) == (method == "fine_grained")
+            assert (line["cost"]["prm_prompt_tokens"] > 0) == (method in GUIDED)
+    for answer in runs["majority_vote"].answers:
+        assert answer.score in (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def test_granularities_are_nested() -> None:

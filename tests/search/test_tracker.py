@@ -127,8 +127,8 @@ def shared_completions(folder: Path, dress: Dress) -> tuple[str, ...]:
 
     def texts(record: Record) -> Iterator[str]:
         yield gold_completion(record, dress)
-        for _, text in corruptions(record, random.Random(record.id), dress):
-            yield text
+        for corruption in corruptions(record, random.Random(record.id), dress):
+            yield corruption.text
 
     found = (
         text
@@ -378,7 +378,7 @@ def test_shapes_do_not_matter() -> None:
         grid, grid_events = ADVANCE(GRAMMARS["list"], grid, tokens.reshape(2, 3))
         flat, flat_events = ADVANCE(GRAMMARS["list"], flat, tokens)
         np.testing.assert_array_equal(grid_events.reshape(6, -1), flat_events)
-    for a, b in zip(grid, flat, strict=True):
+    for a, b in zip(jax.tree.leaves(grid), jax.tree.leaves(flat), strict=True):
         np.testing.assert_array_equal(a.reshape(b.shape), b)
     alone = [feed(GRAMMARS["list"], ids)[0] for ids in sequences]
     assert flat.mode.tolist() == [int(tracker.mode) for tracker in alone]

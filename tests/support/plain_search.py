@@ -24,6 +24,7 @@ class Beam:
     log_prob: float = 0.0
     score: float = 0.0
     status: str = "live"
+    known_violations: int = 0  # when it was last kept
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Reference:
       pieces: bytes of each token.
       end_of_text: the token without bytes that may be sampled.
       tables: the grammar.
+      violations: a completion's bytes -> how often it breaks its schemas, where that prunes.
     """
 
     logits: Callable[[list[int]], np.ndarray]
@@ -43,6 +45,7 @@ class Reference:
     pieces: list[bytes | None]
     end_of_text: int
     tables: Tables
+    violations: Callable[[bytes], int] | None = None
 
     def feed(self, beam: Beam, token: int, log_prob: float) -> Beam:
         """The beam with one more token."""
@@ -54,6 +57,7 @@ class Reference:
             state,
             [*beam.events, [kind for kind, _ in events]],
             beam.log_prob + log_prob,
+            known_violations=beam.known_violations,
         )
 
     def draw(self, tokens: list[int], uniform: float, temperature: float) -> tuple[int, float]:
@@ -119,6 +123,8 @@ class Reference:
                 else:
                     beam.status = "dead"
                 candidates.append(beam)
+            if self.violations is not None:
+                candidates = self._allowed(candidates)
             alive: dict[bytes, Beam] = {}
             for beam in candidates:
                 if beam.status == "dead":
@@ -131,3 +137,14 @@ class Reference:
                 ranked = [max(candidates, key=lambda b: b.log_prob)]
             beams = ranked[: config.num_beams]
         return beams, sampled
+
+    def _allowed(self, candidates: list[Beam]) -> list[Beam]:
+        """Without those that break a schema anew; if all do, the likeliest stays."""
+        assert self.violations is not None
+        reached = [beam for beam in candidates if beam.status != "dead"]
+        good = [beam for beam in reached if self.violations(beam.data) == beam.known_violations]
+        if not good and reached:
+            good = [max(reached, key=lambda beam: beam.log_prob)]
+        for beam in good:
+            beam.known_violations = self.violations(beam.data)
+        return good or candidates

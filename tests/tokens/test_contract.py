@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import fields, replace
+import re
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedTokenizerBase
+from transformers import AddedToken, PreTrainedTokenizerBase
 
 from toolprm_jax.annotation.grammar import Kind
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.contract import (
     CONTRACT_FILE,
+    MARKER_TOKENS,
     Contract,
     ContractError,
+    add_marker_tokens,
     make_contract,
 )
 
@@ -28,6 +31,7 @@ CONTRACT = Contract(
     label_ids=(3, 4),
     granularity="cprm",
     target="prefix",
+    chat_template="ef" * 32,
 )
 OTHER: dict[str, Any] = {
     "template": "qwen",
@@ -37,6 +41,7 @@ OTHER: dict[str, Any] = {
     "label_ids": (4, 3),
     "granularity": None,
     "target": "label",
+    "chat_template": None,
 }
 
 
@@ -58,7 +63,7 @@ def test_a_difference_is_named_with_both_values(name: str) -> None:
     message = str(caught.value)
     assert f"{name} is {getattr(CONTRACT, name)!r}" in message
     assert repr(OTHER[name]) in message
-    assert not any(f"{n} is" in message for n in OTHER if n != name)
+    assert not any(re.search(rf"\b{n} is", message) for n in OTHER if n != name)
     assert "\n" not in message
     with pytest.raises(ContractError, match=name):
         CONTRACT.check(other, name)
@@ -81,6 +86,10 @@ def test_equal_contracts_pass_and_all_differences_are_listed() -> None:
         "{}",
         json.dumps({"template": "hammer", "marker_ids": [1], "label_ids": [1, 2]}),
         json.dumps({"marker_ids": 3, "label_ids": [1, 2]}),
+        json.dumps({**asdict(CONTRACT), "marker_ids": [1, 2]}),
+        json.dumps({**asdict(CONTRACT), "label_ids": ["+", "-"]}),
+        json.dumps({**asdict(CONTRACT), "granularity": "fine"}),
+        json.dumps({**asdict(CONTRACT), "target": "suffix"}),
     ],
 )
 def test_a_damaged_contract_is_refused_by_name(text: str, tmp_path: Path) -> None:
@@ -129,3 +138,42 @@ def test_a_codec_refuses_another_tokenizer(small_codec: Codec) -> None:
     tokenizer.add_tokens(["zzz"])
     with pytest.raises(ContractError, match="another tokenizer than in training"):
         Codec(tokenizer, small_codec.contract)
+
+
+def test_a_contract_from_before_chat_templates_loads(tmp_path: Path) -> None:
+    data = {key: value for key, value in asdict(CONTRACT).items() if key != "chat_template"}
+    (tmp_path / CONTRACT_FILE).write_text(json.dumps(data))
+    assert Contract.load(tmp_path) == replace(CONTRACT, chat_template=None)
+
+
+def test_llama_3_gives_reserved_tokens_to_the_markers(
+    small_tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    tokenizer = copy.deepcopy(small_tokenizer)
+    first = len(tokenizer)
+    names = ["<|other|>", *(f"<|reserved_special_token_{k}|>" for k in range(6))]
+    tokenizer.add_tokens([AddedToken(name, special=True) for name in names], special_tokens=True)
+    contract = make_contract(tokenizer, len(tokenizer), "compact")
+    assert contract.marker_ids == tuple(range(first + 1, first + 6))
+    add_marker_tokens(tokenizer, contract)
+    assert len(tokenizer) == first + len(names)
+    assert Codec(tokenizer, contract).contract == contract
+
+
+def test_added_markers_keep_the_contract_and_no_other_ids_do(small_codec: Codec) -> None:
+    contract = small_codec.contract
+    tokenizer = copy.deepcopy(small_codec.tokenizer)
+    add_marker_tokens(tokenizer, contract)
+    vocabulary = tokenizer.get_vocab()
+    assert tuple(vocabulary[token] for token in MARKER_TOKENS) == contract.marker_ids
+    assert Codec(tokenizer, contract).encode(MARKER_TOKENS[0]) == small_codec.encode(
+        MARKER_TOKENS[0]
+    )
+    moved = copy.deepcopy(small_codec.tokenizer)
+    moved.add_tokens(list(reversed(MARKER_TOKENS)), special_tokens=True)
+    with pytest.raises(ContractError, match="marker_ids"):
+        Codec(moved, contract)
+    other = copy.deepcopy(small_codec.tokenizer)
+    other.add_tokens(["zzz"])
+    with pytest.raises(ContractError, match="gives the markers the ids"):
+        add_marker_tokens(other, contract)

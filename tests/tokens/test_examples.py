@@ -41,7 +41,7 @@ def labelled(codec: Codec, record: Record, text: str) -> tuple[Rollout, Labelled
 
 def completions(codec: Codec, record: Record) -> list[str]:
     dress = codec.template.dress
-    wrong = [text for _, text in corruptions(record, random.Random(record.id), dress)]
+    wrong = [text for _, text, _ in corruptions(record, random.Random(record.id), dress)]
     return [gold_completion(record, dress), *wrong, ""]
 
 

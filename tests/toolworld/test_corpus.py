@@ -183,9 +183,9 @@ def test_shares_of_calls_and_tools_are_as_intended(records):
     share = {number: counts[number] / len(records) for number in range(4)}
     assert set(counts) == {0, 1, 2, 3}
     assert abs(share[0] - 0.10) < 0.03
-    assert abs(share[1] - 0.54) < 0.05
-    assert abs(share[2] - 0.225) < 0.05
-    assert abs(share[3] - 0.135) < 0.05
+    assert abs(share[1] - 0.63) < 0.05
+    assert abs(share[2] - 0.18) < 0.05
+    assert abs(share[3] - 0.09) < 0.05
     assert {len(record.tools) for record in records} == {2, 3, 4}
     repeats = sum(
         len({gold.name for gold in record.answers}) < len(record.answers) for record in records
@@ -239,7 +239,8 @@ def test_records_depend_on_seed_split_and_index():
 
 
 def test_an_unknown_split_is_refused():
-    with pytest.raises(ValueError, match="split: expected 'train' or 'heldout', got 'test'"):
+    expected = "split: expected one of train, heldout, invented, got 'test'"
+    with pytest.raises(ValueError, match=expected):
         make_group(0, cast(Any, "test"), 0, 1)
 
 

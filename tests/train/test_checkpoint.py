@@ -23,9 +23,17 @@ from toolprm_jax.model.checkpoint import (
 from toolprm_jax.tokens.codec import load_tokenizer
 from toolprm_jax.tokens.contract import Contract, ContractError
 from train.checkpoint import Checkpoints, RunFiles
-from train.data import CopyWarmup, tree_stream
-from train.sharding import AXES, make_mesh
-from train.step import TrainState, init_state, make_optimizer, make_schedule, state_shardings
+from train.data import CopyWarmup, to_device, tree_stream
+from train.sharding import AXES, batch_sharding, make_mesh
+from train.step import (
+    TrainState,
+    init_state,
+    make_objective,
+    make_optimizer,
+    make_schedule,
+    make_train_step,
+    state_shardings,
+)
 
 OPTIMIZER = make_optimizer(make_schedule(1e-2, 2, 100, 0.1), 0.01, 1.0, 0.9, 0.95)
 
@@ -147,6 +155,53 @@ def test_half_written_and_altered_checkpoints_are_not_used(
     with pytest.raises(CheckpointError, match="not those of its manifest"):
         verify_manifest(folder / "2")
     assert newest_valid(folder) is None
+
+
+def test_a_run_stopped_at_20_random_steps_ends_like_an_unbroken_one(
+    tmp_path: Path,
+    model: Any,
+    contract: Contract,
+    files: RunFiles,
+    list_source: Any,
+    make_trees: Any,
+) -> None:
+    mesh, source = one_device(), list_source([[tree] for tree in make_trees(0, 40)])
+    step = make_train_step(mesh, model, make_objective("prm", model, contract), OPTIMIZER)
+    abstract, _ = state_shardings(mesh, model, OPTIMIZER)
+    total, every = 48, 4
+
+    def run_to(stop: int, folder: Path) -> TrainState:
+        data = tree_stream(source, row_length=48, rows=2, seed=3)
+        checkpoints = Checkpoints(folder, files, keep=1)
+        restored = checkpoints.restore(abstract, data)
+        at, state = restored or (0, init_state(mesh, model, OPTIMIZER, jax.random.key(0)))
+        for now in range(at + 1, stop + 1):
+            state, _ = step(state, to_device(next(data).batch, batch_sharding(mesh), 1))
+            if now % every == 0 and folder.name == "broken":
+                checkpoints.save(now, state, data)
+        checkpoints.close()
+        data.close()
+        return state
+
+    stops = sorted(np.random.default_rng(0).choice(np.arange(1, total), 20, replace=False))
+    for stop in stops:
+        run_to(int(stop), tmp_path / "broken")
+    assert_equal(run_to(total, tmp_path / "broken"), run_to(total, tmp_path / "unbroken"))
+
+
+def test_the_best_are_kept_beside_the_newest(tmp_path: Path, model: Any, files: RunFiles) -> None:
+    folder, data = tmp_path / "c", stream()
+    state = init_state(one_device(), model, OPTIMIZER, jax.random.key(0))
+    # Step 2 was not measured; a resumed run compares with what the one before left.
+    for losses in ({1: 0.5, 2: None, 3: 0.2}, {4: 0.3, 5: 0.4}):
+        checkpoints = Checkpoints(folder, files, keep=1, keep_best=2)
+        for step, loss in losses.items():
+            checkpoints.save(step, state, data, loss)
+        checkpoints.close()
+    data.close()
+    assert sorted(int(path.name) for path in folder.iterdir()) == [3, 4, 5]
+    for path in folder.iterdir():
+        verify_manifest(path)
 
 
 def test_another_contract_is_an_error(

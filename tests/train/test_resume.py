@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,12 +14,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
+import train.loop
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.checkpoint import restore_params
+from toolprm_jax.model.checkpoint import newest_valid, restore_params
 from toolprm_jax.model.hf import load_model
 from toolprm_jax.tokens.contract import Contract
-from train.main import load_config, main, override
+from train.main import load_config, main, override, workdir_path
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -33,7 +36,7 @@ TINY = [
     "--config.model.num_heads=2",
     "--config.model.num_kv_heads=1",
     "--config.model.head_dim=8",
-    "--config.induction_head=false",
+    "--config.retrieval_heads=false",
     "--config.data.rows_per_batch=4",
     "--config.accumulation=2",
     "--config.data.group_size=1",
@@ -81,8 +84,9 @@ def start(at: int, number: int, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 def metrics(workdir: Path) -> list[dict[str, Any]]:
+    """The lines of metrics, without what depends on the clock."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "tokens_per_s"} for line in lines]
+    return [{k: v for k, v in line.items() if not k.endswith("_s")} for line in lines]
 
 
 def test_killed_and_stopped_runs_end_bit_for_bit_like_an_unbroken_one(
@@ -143,10 +147,94 @@ def test_a_diverging_run_stops_with_the_step(
     assert list((tmp_path / "w" / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.parametrize("where", ["loss", "param_norm", "eval_loss"])
+def test_what_is_not_finite_is_never_saved(
+    where: str,
+    tmp_path: Path,
+    tokenizer_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make, evaluate = train.loop.build_steps, train.loop._evaluate
+
+    def poisoned(*args: Any) -> Any:
+        steps = make(*args)
+
+        def step(state: Any, batch: Any) -> Any:
+            state, metrics = steps.train(state, batch)
+            if where in metrics and int(state.step) == 4:
+                metrics = {**metrics, where: jax.numpy.float32(np.nan)}
+            return state, metrics
+
+        return steps._replace(train=step)
+
+    def poisoned_evaluation(*args: Any, **kwargs: Any) -> dict[str, float]:
+        return evaluate(*args, **kwargs) | ({where: math.inf} if where == "eval_loss" else {})
+
+    monkeypatch.setattr(train.loop, "build_steps", poisoned)
+    monkeypatch.setattr(train.loop, "_evaluate", poisoned_evaluation)
+    workdir = tmp_path / "w"
+    one_part = ("--config.accumulation=1", "--config.data.rows_per_batch=8")
+    assert main(arguments(workdir, tokenizer_dir, *one_part)) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"step 4: {where} {'inf' if where == 'eval_loss' else 'nan'}: the run has" in error
+    # The checkpoint of step 2 is whole, and step 4 left none.
+    assert [path.name for path in (workdir / "checkpoints").iterdir()] == ["2"]
+    restore_params(workdir / "checkpoints")
+    assert [line["step"] for line in metrics(workdir)] == [1, 2, 3]
+
+
+def test_a_relative_workdir_a_profile_and_no_resuming(
+    tmp_path: Path,
+    tokenizer_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = arguments(
+        Path("w"),
+        tokenizer_dir,
+        "--config.accumulation=1",
+        "--config.data.rows_per_batch=8",
+        "--config.steps=3",
+        "--config.tensorboard=true",
+        "--profile=2:3",
+        "--resume=never",
+    )
+    assert main(args) == 0
+    workdir = tmp_path / "w"
+    assert newest_valid(workdir / "checkpoints") == workdir / "checkpoints" / "3"
+    assert list((workdir / "profile").rglob("*.xplane.pb"))
+    assert list((workdir / "tensorboard").iterdir())
+    capsys.readouterr()
+    # Any file will do: it may be of another run.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    for name in ("w", "other"):
+        assert main([*args, f"--workdir={name}"]) == 2
+        assert f"{tmp_path / name}: not empty" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
+
+
+def test_a_bucket_stays_a_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = workdir_path("gs://bucket/runs/1")
+    assert str(path / "checkpoints") == "gs://bucket/runs/1/checkpoints"
+    assert workdir_path("runs/1") == epath.Path(tmp_path / "runs" / "1")
+
+
+@pytest.mark.parametrize("text", ["3", "0:2", "5:4", "a:b"])
+def test_a_profile_names_first_and_last_step(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config=x.py", "--workdir=w", f"--profile={text}"]) == 2
+    assert "expected FIRST:LAST" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments_", "message"),
     [
         (["--config=nowhere.py"], "nowhere.py: no such config file"),
+        ([f"--config={ROOT}/configs/toy_policy.py:7b"], "expected no variant, found '7b'"),
+        (["--distributed=localhost:1"], "expected auto or HOST:PORT,INDEX,COUNT"),
         (["--config.stepz=3"], "--config.stepz=3: expected --config.KEY=VALUE with a key"),
         (["--config.steps"], "--config.steps: expected --config.KEY=VALUE"),
         (["--config.steps=many"], "--config.steps=many: expected int, found 'many'"),

@@ -13,17 +13,21 @@ import numpy as np
 import pytest
 
 from toolprm_jax.annotation.corrupt import corruptions, gold_completion
+from toolprm_jax.annotation.dataset import build
 from toolprm_jax.annotation.grammar import Kind
 from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.readers import record_to_json
 from toolprm_jax.annotation.records import DataError, Record
+from toolprm_jax.annotation.split import split_of
+from toolprm_jax.annotation.store import RecordStore
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.hf import save_model
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
 from toolprm_jax.tokens.contract import Contract, Granularity, make_contract
+from toolprm_jax.tokens.tree import TokenTree
 from toolprm_jax.toolworld.masked import masked_corpus
 from train.main import main
-from train.sources import RecordSource, StepsSource, ToolworldSource, read_steps
+from train.sources import DatasetSource, RecordSource, StepsSource, ToolworldSource, read_steps
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = 1024
@@ -47,7 +51,7 @@ def steps(records: list[Record]) -> list[dict[str, Any]]:
     lines = []
     for record in records:
         texts = [gold_completion(record)] * 2
-        texts += [text for _, text in list(corruptions(record, random.Random(0)))[:3]]
+        texts += [text for _, text, _ in list(corruptions(record, random.Random(0)))[:3]]
         lines += [label_completion(record, text).to_json(record.id, text) for text in texts]
     return lines
 
@@ -91,6 +95,39 @@ def test_every_step_is_a_weight_at_a_marker(
     )
     assert found == expected
     assert source.too_long == set()
+
+
+def test_the_dataset_gives_the_trees_of_the_files(
+    files: tuple[Path, Path],
+    records: list[Record],
+    steps: list[dict[str, Any]],
+    tokenizer_dir: Path,
+    tmp_path: Path,
+) -> None:
+    with RecordStore(tmp_path / "store", new=True) as store:
+        store.add(records)
+    directory = str(build(files[1], tmp_path / "store", tmp_path / "tfds"))
+    codec = codec_of(tokenizer_dir, "toolprm")
+    found: list[TokenTree] = []
+    splits = {split for record in records if (split := split_of(record)) != "straddling"}
+    for split in splits:
+        source = DatasetSource(codec, directory, split, row_length=ROW)
+        found += [tree for index in range(len(source)) for tree in source[index]]
+    there = StepsSource(codec, files[0], None, files[1], row_length=ROW)
+    expected = [
+        tree
+        for split in splits
+        for index, record in enumerate(records)
+        if split_of(record) == split
+        for tree in there[index]
+    ]
+    for a, b in zip(found, expected, strict=True):
+        for one, other in zip(a, b, strict=True):
+            np.testing.assert_array_equal(one, other)
+    with pytest.raises(DataError, match="expected a split 'valid'"):
+        DatasetSource(codec, directory, "valid", row_length=ROW)
+    with pytest.raises(DataError, match="expected a data set of toolprm-annotate"):
+        DatasetSource(codec, str(tmp_path / "nowhere"), "train", row_length=ROW)
 
 
 def test_what_fits_no_row_is_counted(files: tuple[Path, Path], tokenizer_dir: Path) -> None:
@@ -193,7 +230,9 @@ def test_a_prm_trains_from_a_policy_on_a_steps_file(
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     last = json.loads(lines[-1])
     assert last["step"] == 3
-    assert 0 <= last["eval_trajectory_accuracy"] <= 1
+    for name in ("trajectory_accuracy", "accuracy_FUNC_NAME", "auc", "ece", "first_error_accuracy"):
+        assert 0 <= last[f"eval_{name}"] <= 1
+    assert min(last["decisions_per_s"], last["flops_per_s"], last["step_s"]) > 0
     assert last["completions"] > 0
     assert np.isfinite(last["eval_loss"])
     contract = Contract.load(tmp_path / "run" / "model")

@@ -3,135 +3,109 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-from tqdm import tqdm
 
 from .command import Parser, distinct_files, run_command
-from .grammar import Dress, Kind
-from .jsonl import (
-    ROLLOUTS_FORM,
-    Reject,
-    Rejects,
-    Rollouts,
-    Row,
-    atomic_writer,
-    read_rollout_rows,
-    write_jsonl,
-)
-from .labels import Labelled, label_completion
-from .readers import FORMATS, read_records
-from .records import DataError, Record
+from .jsonl import ROLLOUTS_FORM, check_place, checked_file, checked_rollouts, write_jsonl
+from .readers import FORMATS
+from .records import DataError
+from .shards import SHARD_BYTES, annotate_shards, build_store, join, parts_of
+from .statistics import Counts, statistics_table, write_picture
+from .steps import Options
 
 
-@dataclass
-class Counts:
-    """What went in and what came out; `completions` = `labelled` + `rejected`.
-
-    `rejected` counts completions and `rows` the rejected rows of either file, for a row that is
-    no JSON holds an unknown number of completions; `steps` counts (kind, label).
-    """
-
-    records: int = 0
-    completions: int = 0
-    labelled: int = 0
-    rejected: int = 0
-    rows: int = 0
-    correct: int = 0
-    died: int = 0
-    trailing: int = 0
-    without_rollouts: int = 0
-    steps: Counter[tuple[str, bool]] = field(default_factory=Counter)
-
-    def add(self, labelled: Labelled) -> None:
-        """Counts one labelled completion."""
-        self.labelled += 1
-        self.correct += labelled.correct
-        self.died += labelled.error is not None
-        self.trailing += labelled.trailing
-        self.steps.update((step.kind.name, step.label) for step in labelled.steps)
-
-    def by_label(self, label: bool) -> int:
-        """Number of decisions with a label."""
-        return sum(count for (_, given), count in self.steps.items() if given == label)
-
-    def to_json(self) -> dict[str, Any]:
-        """The object of the statistics file."""
-        return {
-            "records": self.records,
-            "records_without_rollouts": self.without_rollouts,
-            "completions": self.completions,
-            "labelled": self.labelled,
-            "rejected": self.rejected,
-            "rejected_rows": self.rows,
-            "died": self.died,
-            "trailing_text": self.trailing,
-            "trajectories": {"+": self.correct, "-": self.labelled - self.correct},
-            "steps": {"+": self.by_label(True), "-": self.by_label(False)},
-            "kinds": {
-                kind.name: {"+": self.steps[kind.name, True], "-": self.steps[kind.name, False]}
-                for kind in Kind
-            },
-        }
-
-
-class _NothingLabelledError(DataError):
+class NothingLabelledError(DataError):
     """No completion could be labelled; what was at --out stays."""
 
 
 def annotate(
-    records: Mapping[str, Record],
-    rollouts: Iterable[tuple[Row, Rollouts]],
-    write: Callable[[Any], None],
-    rejects: Rejects,
+    records: str,
+    rollouts: str,
+    out: str,
     *,
-    dress: Dress = "list",
-    ordered: bool = False,
+    format: str | None = None,
+    rejects: str | None = None,
+    options: Options | None = None,
+    workers: int | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    tfds_dir: str | None = None,
+    stats: str | None = None,
+    picture: str | None = None,
+    found: Callable[[str], None] | None = None,
 ) -> Counts:
-    """Labels every completion of every rollout, in order.
+    """Labels every completion of a rollouts file, in order; goes on where a killed run stopped.
+
+    Memory does not grow with the files. What is done lies in `OUT.parts` until everything that was
+    asked for is. With several workers the caller's module must be importable
+    (`if __name__ == "__main__":`).
 
     Args:
-      records: records by id.
-      rollouts: rollouts, each with the row it was read from.
-      write: receives one line of the steps file for each completion.
-      rejects: receives the rows whose record is unknown or has no gold.
-      dress: how the completions write calls, "list" or "tool_call".
-      ordered: whether call i must match gold i.
+      records: the records file, with its gold answers.
+      rollouts: the rollouts file.
+      out: the steps file to write, one line a completion; the same for any number of workers.
+      format: format of the records; recognised if None.
+      rejects: receives the rows that can't be used; `OUT.rejects.jsonl` if None.
+      options: how completions are labelled.
+      workers: processes; as many as there are cores for this one if None.
+      shard_bytes: how many bytes of rollouts are labelled between two points to restart from.
+      tfds_dir: where to build the dataset `toolprm_steps`, if anywhere.
+      stats: JSON file for the counts, if any.
+      picture: picture of the counts (.png, .svg or .pdf), if any.
+      found: receives the format where it was recognised.
 
     Returns:
       The counts.
 
+    Raises:
+      NothingLabelledError: no completion could be labelled.
+      DataError: a file can't be read or written.
+
     Source: arXiv:2510.14703, data collection.
     """
-    counts = Counts(records=len(records))
-    seen: set[str] = set()
-    for row, (record_id, completions, token_ids) in rollouts:
-        counts.completions += len(completions)
-        record = records.get(record_id)
-        reason = None
-        if record is None:
-            reason = f"id: expected the id of a record, found {record_id!r}"
-        elif record.answers is None:
-            reason = f"id: expected a record with answers, {record_id!r} has none"
-        if record is None or reason:
-            counts.rejected += len(completions)
-            row.reject(str(reason), rejects, completions=len(completions))
-            continue
-        seen.add(record_id)
-        for index, completion in enumerate(completions):
-            labelled = label_completion(record, completion, dress=dress, ordered=ordered)
-            counts.add(labelled)
-            line = labelled.to_json(record_id, completion)
-            if token_ids is not None:
-                line["token_ids"] = list(token_ids[index])
-            write(line)
-    counts.without_rollouts = len(records) - len(seen)
+    rejects = rejects or _rejects_of(out)
+    checked_file(records)
+    checked_rollouts(rollouts)
+    check_place(out)
+    check_place(rejects)
+    if tfds_dir is not None:
+        from . import dataset  # imports NumPy, and fails early where its package is missing
+    parts = parts_of(out)
+    try:
+        key, rejected = build_store(parts, records, format, found)
+        counts, shards = annotate_shards(
+            rollouts,
+            parts,
+            key,
+            options or Options(),
+            workers=workers or len(os.sched_getaffinity(0)),
+            shard_bytes=shard_bytes,
+        )
+    except DataError:
+        if not any(parts.glob("*.steps.jsonl")):  # nothing that a restarted run could use
+            shutil.rmtree(parts, ignore_errors=True)
+        raise
+    counts.rows += rejected
+    reject_parts = [shard.path("rejects.jsonl") for shard in shards]
+    join([parts / "records.rejects.jsonl", *reject_parts], rejects)
+    if counts.labelled:
+        whole = parts / "steps.jsonl"  # nothing half-done lies beside `out`, even after a kill
+        join([shard.path("steps.jsonl") for shard in shards], whole)
+        if tfds_dir is not None:
+            dataset.build(whole, parts / "records.sqlite", tfds_dir)
+        if stats is not None:
+            write_jsonl(stats, [counts.to_json()])
+        if picture is not None:
+            write_picture(picture, counts)
+        os.replace(whole, os.path.realpath(out))
+    shutil.rmtree(parts)
+    if not counts.labelled:
+        raise NothingLabelledError("no completion could be labelled")
     return counts
 
 
@@ -147,10 +121,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(_parser(), _annotate, argv)
 
 
+def _workers(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected an integer >= 1, found {text!r}")
+    return int(text)
+
+
 def _parser() -> Parser:
     parser = Parser(
         "toolprm-annotate",
-        "Labels every decision of every completion by exact match with the record's gold calls.",
+        "Labels every decision of every completion by exact match with the record's gold calls. "
+        "Killed at any time, the same command goes on where it stopped.",
     )
     parser.add_argument("--records", required=True, help="records with their gold answers")
     parser.add_argument(
@@ -162,8 +143,25 @@ def _parser() -> Parser:
         "--rejects",
         help="rows that can't be used, each with its reason (default: OUT.rejects.jsonl)",
     )
+    add_labelling_flags(parser)
+    parser.add_argument("--stats", help="JSON file for the counts")
+    parser.add_argument("--picture", help="picture of the counts (.png, .svg or .pdf)")
+    parser.add_argument("--tfds-dir", help="folder in which to build the dataset toolprm_steps")
+    parser.add_argument(
+        "--workers", type=_workers, help="processes (default: one for each core of this machine)"
+    )
+    return parser
+
+
+def add_labelling_flags(parser: Parser) -> None:
+    """Adds the flags that say how completions are labelled."""
     parser.add_argument(
         "--ordered", action="store_true", help="call i must match gold i; else calls are order-free"
+    )
+    parser.add_argument(
+        "--equivalence",
+        action="store_true",
+        help="values that differ only in ways that the schema calls equal are equal",
     )
     parser.add_argument(
         "--dress",
@@ -171,8 +169,15 @@ def _parser() -> Parser:
         default="list",
         help="completions are a JSON list (Hammer, default) or <tool_call> blocks (Qwen)",
     )
-    parser.add_argument("--stats", help="JSON file for the counts")
-    return parser
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """What these flags say."""
+    return Options(args.dress, args.ordered, args.equivalence)
+
+
+def _rejects_of(out: str) -> str:
+    return f"{out}.rejects.jsonl"
 
 
 def _annotate(args: argparse.Namespace) -> int:
@@ -181,72 +186,52 @@ def _annotate(args: argparse.Namespace) -> int:
             f"--rollouts: expected a file of JSON lines {ROLLOUTS_FORM}, as toolprm-rollout "
             "writes it"
         )
-    rejects_path = args.rejects or f"{args.out}.rejects.jsonl"
+    rejects = args.rejects or _rejects_of(args.out)
     distinct_files(
         records=args.records,
         rollouts=args.rollouts,
         out=args.out,
-        rejects=rejects_path,
+        rejects=rejects,
         stats=args.stats,
+        picture=args.picture,
     )
-    rejected: Counter[str] = Counter()
-    status = 0
-    with atomic_writer(rejects_path) as write_reject:
-
-        def reject(row: Reject) -> None:
-            rejected["rows"] += 1
-            write_reject(row.to_json())
-
-        def reject_unread(row: Reject) -> None:
-            rejected["unread"] += row.completions
-            reject(row)
-
-        records = {r.id: r for r in read_records(args.records, args.format, reject)}
-        rollouts = tqdm(
-            read_rollout_rows(args.rollouts, reject_unread), unit=" rollouts", disable=None
+    if args.picture and not args.picture.endswith((".png", ".svg", ".pdf")):
+        raise DataError(f"--picture: expected a .png, .svg or .pdf, found {args.picture}")
+    recognised: list[str] = []
+    try:
+        counts = annotate(
+            args.records,
+            args.rollouts,
+            args.out,
+            format=args.format,
+            rejects=rejects,
+            options=options_of(args),
+            workers=args.workers,
+            tfds_dir=args.tfds_dir,
+            stats=args.stats,
+            picture=args.picture,
+            found=recognised.append,
         )
-        try:
-            with atomic_writer(args.out) as write:
-                counts = annotate(
-                    records, rollouts, write, reject, dress=args.dress, ordered=args.ordered
-                )
-                if not counts.labelled:
-                    raise _NothingLabelledError("no completion could be labelled")
-        except _NothingLabelledError as error:
-            print(f"toolprm-annotate: error: {error}, see {rejects_path}", file=sys.stderr)
-            status = 1
-    if status:
-        return status
-    counts.rows = rejected["rows"]
-    # A row of the wrong form never reaches `annotate`, yet its completions came in.
-    counts.completions += rejected["unread"]
-    counts.rejected += rejected["unread"]
-    if args.stats:
-        write_jsonl(args.stats, [counts.to_json()])
-    _report(counts, args.out, rejects_path)
+    except NothingLabelledError as error:
+        print(f"toolprm-annotate: error: {error}, see {rejects}", file=sys.stderr)
+        return 1
+    _report(counts, args, rejects, recognised)
     return 0
 
 
-def _report(counts: Counts, out: str, rejects_path: str) -> None:
-    table = Table("decision", "+", "-", "total")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    kinds = counts.to_json()["kinds"]
-    rows = [(name, given["+"], given["-"]) for name, given in kinds.items()]
-    rows.append(("all steps", counts.by_label(True), counts.by_label(False)))
-    rows.append(("trajectories", counts.correct, counts.labelled - counts.correct))
-    for name, plus, minus in rows:
-        table.add_row(name, f"{plus:,}", f"{minus:,}", f"{plus + minus:,}")
-    Console().print(table)
-    print(
-        f"{counts.completions} completions = {counts.labelled} labelled ({out}) + "
-        f"{counts.rejected} rejected"
-    )
-    print(
+def _report(counts: Counts, args: argparse.Namespace, rejects: str, recognised: list[str]) -> None:
+    Console().print(statistics_table(counts))
+    lines: list[Any] = [f"{args.records}: format {name}, recognised" for name in recognised]
+    lines += [
+        f"{counts.completions} completions = {counts.labelled} labelled ({args.out}) + "
+        f"{counts.rejected} rejected",
         f"{counts.died} died in the grammar, {counts.trailing} with other text after the answer, "
-        f"{counts.without_rollouts} of {counts.records} records without rollouts"
-    )
-    print(f"{counts.rows} rows rejected, see {rejects_path}")
+        f"{counts.without_rollouts} of {counts.records} records without rollouts",
+        f"{counts.changed} labels differ "
+        + ("without --equivalence" if args.equivalence else "with --equivalence"),
+        f"{counts.rows} rows rejected, see {rejects}",
+    ]
+    print(*lines, sep="\n")
 
 
 if __name__ == "__main__":

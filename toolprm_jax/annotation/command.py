@@ -25,6 +25,7 @@ def run_command(
     parser: Parser,
     body: Callable[[argparse.Namespace], int],
     argv: Sequence[str] | None,
+    others: list[str] | None = None,
 ) -> int:
     """Parses the arguments and runs a command.
 
@@ -32,12 +33,17 @@ def run_command(
       parser: knows the arguments and the command's name.
       body: the command; returns its exit status.
       argv: the arguments; those of the process if None.
+      others: receives the arguments that the parser doesn't know; an error if None.
 
     Returns:
       The exit status: 2, after one line on standard error, for input that can't be used.
     """
     try:
-        return body(parser.parse_args(argv))
+        if others is None:
+            return body(parser.parse_args(argv))
+        args, unknown = parser.parse_known_args(argv)
+        others.extend(unknown)
+        return body(args)
     except DataError as error:
         reason = str(error)
     except OSError as error:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from .grammar import Dress
-from .matching import exact_match, missing_parameters, tools_by_name, value_accepted
-from .records import Call, DataError, Record, calls_json
+from .grammar import Dress, Kind, run, tables
+from .matching import call_matches, exact_match, missing_parameters, tools_by_name, value_accepted
+from .records import Call, DataError, Record, dress_calls, spell_calls
 
 
 def _fill(template: Any) -> Any:
@@ -42,14 +42,6 @@ def gold_calls(record: Record) -> list[Call]:
     return calls
 
 
-def spell(calls: list[Call], dress: Dress) -> str:
-    """Calls as a completion in one dress."""
-    if dress == "list":
-        return calls_json(calls)
-    blocks = (json.dumps(call.to_json(), ensure_ascii=False) for call in calls)
-    return "\n".join(f"<tool_call>\n{block}\n</tool_call>" for block in blocks)
-
-
 def gold_completion(record: Record, dress: Dress = "list") -> str:
     """The completion that is right for a record.
 
@@ -60,11 +52,32 @@ def gold_completion(record: Record, dress: Dress = "list") -> str:
     Returns:
       The text.
     """
-    return spell(gold_calls(record), dress)
+    return spell_calls(gold_calls(record), dress)
 
 
-Pairs = list[tuple[str, Any]]
-_Edit = Callable[[Record, list[Call], random.Random], "list[Call] | None"]
+class Corruption(NamedTuple):
+    """A wrong completion.
+
+    Attributes:
+      kind: of mistake.
+      text: the completion.
+      hit: index of the decision that the mistake hits: all before it are right, and `prefix` is
+        `-` from it on.
+    """
+
+    kind: str
+    text: str
+    hit: int
+
+
+# Calls with a mistake and the decision that it hits; None where the mistake can't be made.
+_Edited = tuple[list[Call], int]
+_Edit = Callable[[Record, list[Call], random.Random], "_Edited | None"]
+
+
+def _start(calls: Sequence[Call], at: int) -> int:
+    """Index of the first decision of call `at`; with `at` = the number of calls, of the end."""
+    return sum(len(call.arguments) + 3 for call in calls[:at])
 
 
 def _pick(calls: list[Call], rng: random.Random, *, with_arguments: bool) -> int | None:
@@ -76,7 +89,7 @@ def _replaced(calls: list[Call], at: int, call: Call) -> list[Call]:
     return [*calls[:at], call, *calls[at + 1 :]]
 
 
-def _wrong_name(record: Record, calls: list[Call], rng: random.Random) -> list[Call] | None:
+def _wrong_name(record: Record, calls: list[Call], rng: random.Random) -> _Edited | None:
     at = _pick(calls, rng, with_arguments=False)
     if at is None:
         return None
@@ -85,7 +98,7 @@ def _wrong_name(record: Record, calls: list[Call], rng: random.Random) -> list[C
     name = rng.choice(others) if others else calls[at].name + "_"
     if name in right:
         return None
-    return _replaced(calls, at, Call(name, calls[at].arguments))
+    return _replaced(calls, at, Call(name, calls[at].arguments)), _start(calls, at)
 
 
 def _other_value(value: Any, rng: random.Random) -> Any:
@@ -103,21 +116,30 @@ def _other_value(value: Any, rng: random.Random) -> Any:
     return "none"
 
 
-def _wrong_value(record: Record, calls: list[Call], rng: random.Random) -> list[Call] | None:
+def _wrong_value(record: Record, calls: list[Call], rng: random.Random) -> _Edited | None:
     at = _pick(calls, rng, with_arguments=True)
     if at is None:
         return None
     call = calls[at]
-    param = rng.choice(list(call.arguments))
+    place = rng.randrange(len(call.arguments))
+    param = list(call.arguments)[place]
     value = _other_value(call.arguments[param], rng)
     tool = tools_by_name(record).get(call.name)
     for gold in record.answers or ():
         if gold.name == call.name and value_accepted(gold, param, value, record.equality, tool):
             return None
-    return _replaced(calls, at, Call(call.name, {**call.arguments, param: value}))
+    wrong = Call(call.name, {**call.arguments, param: value})
+    return _replaced(calls, at, wrong), _start(calls, at) + 1 + place
 
 
-def _missing_parameter(record: Record, calls: list[Call], rng: random.Random) -> list[Call] | None:
+def _is_some_gold(record: Record, call: Call) -> bool:
+    tool, pairs = tools_by_name(record).get(call.name), list(call.arguments.items())
+    return any(
+        call_matches(gold, call.name, pairs, record.equality, tool) for gold in record.answers or ()
+    )
+
+
+def _missing_parameter(record: Record, calls: list[Call], rng: random.Random) -> _Edited | None:
     at = _pick(calls, rng, with_arguments=True)
     if at is None or record.answers is None:
         return None
@@ -127,10 +149,13 @@ def _missing_parameter(record: Record, calls: list[Call], rng: random.Random) ->
         return None
     dropped = rng.choice(sorted(needed))
     kept = {name: value for name, value in calls[at].arguments.items() if name != dropped}
-    return _replaced(calls, at, Call(calls[at].name, kept))
+    call = Call(calls[at].name, kept)
+    if _is_some_gold(record, call):
+        return None
+    return _replaced(calls, at, call), _start(calls, at) + 1 + len(kept)
 
 
-def _extra_parameter(record: Record, calls: list[Call], rng: random.Random) -> list[Call] | None:
+def _extra_parameter(record: Record, calls: list[Call], rng: random.Random) -> _Edited | None:
     at = _pick(calls, rng, with_arguments=False)
     if at is None:
         return None
@@ -142,14 +167,16 @@ def _extra_parameter(record: Record, calls: list[Call], rng: random.Random) -> l
     if name in known:
         return None
     value = rng.choice((1, "value", True))
-    return _replaced(calls, at, Call(call.name, {**call.arguments, name: value}))
+    longer = Call(call.name, {**call.arguments, name: value})
+    return _replaced(calls, at, longer), _start(calls, at) + 1 + len(call.arguments)
 
 
-def _swapped_values(record: Record, calls: list[Call], rng: random.Random) -> list[Call] | None:
+def _swapped_values(record: Record, calls: list[Call], rng: random.Random) -> _Edited | None:
+    """Two calls of one function exchange the value of one parameter, which comes last in both."""
     choices = [
         (i, j, name)
-        for i, first in enumerate(calls)
-        for j, second in enumerate(calls[:i])
+        for j, second in enumerate(calls)
+        for i, first in enumerate(calls[:j])
         if first.name == second.name
         for name in first.arguments
         if name in second.arguments and len(first.arguments) > 1
@@ -158,26 +185,40 @@ def _swapped_values(record: Record, calls: list[Call], rng: random.Random) -> li
         return None
     i, j, name = rng.choice(choices)
     mine, theirs = dict(calls[i].arguments), dict(calls[j].arguments)
-    mine[name], theirs[name] = theirs[name], mine[name]
-    swapped = _replaced(calls, i, Call(calls[i].name, mine))
-    return _replaced(swapped, j, Call(calls[j].name, theirs))
+    mine[name], theirs[name] = theirs.pop(name), mine.pop(name)
+    swapped = Call(calls[i].name, mine)
+    # Where another gold has the other arguments too, the swap is no mistake at this decision.
+    tool = tools_by_name(record).get(swapped.name)
+    pairs = mine.items()
+    for gold in record.answers or ():
+        if gold.name == swapped.name and all(
+            value_accepted(gold, key, value, record.equality, tool) for key, value in pairs
+        ):
+            return None
+    edited = _replaced(_replaced(calls, i, swapped), j, Call(calls[j].name, theirs))
+    return edited, _start(calls, i) + len(mine)
 
 
-def _duplicated_call(record: Record, calls: list[Call], rng: random.Random) -> list[Call] | None:
+def _duplicated_call(record: Record, calls: list[Call], rng: random.Random) -> _Edited | None:
     at = _pick(calls, rng, with_arguments=False)
-    return None if at is None else [*calls, calls[at]]
+    # Every gold is used by then, so that the name alone is one too many.
+    return None if at is None else ([*calls, calls[at]], _start(calls, len(calls)))
 
 
-def _dropped_call(record: Record, calls: list[Call], rng: random.Random) -> list[Call] | None:
+def _dropped_call(record: Record, calls: list[Call], rng: random.Random) -> _Edited | None:
     at = _pick(calls, rng, with_arguments=False)
-    return None if at is None else calls[:at] + calls[at + 1 :]
+    if at is None:
+        return None
+    kept = calls[:at] + calls[at + 1 :]
+    return kept, _start(kept, len(kept))
 
 
-def _extra_call(record: Record, calls: list[Call], rng: random.Random) -> list[Call] | None:
+def _extra_call(record: Record, calls: list[Call], rng: random.Random) -> _Edited | None:
     if not record.tools:
         return None
     tool = rng.choice(record.tools)
-    return [*calls, Call(tool.name, dict.fromkeys(sorted(tool.required), "value"))]
+    extra = Call(tool.name, dict.fromkeys(sorted(tool.required), "value"))
+    return [*calls, extra], _start(calls, len(calls))
 
 
 _CALL_EDITS: dict[str, _Edit] = {
@@ -196,55 +237,64 @@ def _respell(calls: list[Call], at: int, text: str, dress: Dress) -> str:
     """The calls with call `at` written as `text`."""
     spelled = [json.dumps(call.to_json(), ensure_ascii=False) for call in calls]
     spelled[at] = text
-    if dress == "list":
-        return "[" + ", ".join(spelled) + "]"
-    return "\n".join(f"<tool_call>\n{block}\n</tool_call>" for block in spelled)
+    return dress_calls(spelled, dress)
 
 
-def _key_order(calls: list[Call], rng: random.Random, dress: Dress) -> str | None:
+# A text with a mistake and the decision that it hits; None where the mistake can't be made.
+_Written = tuple[str, int]
+
+
+def _key_order(calls: list[Call], rng: random.Random, dress: Dress) -> _Written | None:
     at = _pick(calls, rng, with_arguments=False)
     if at is None:
         return None
     call = {"arguments": dict(calls[at].arguments), "name": calls[at].name}
-    return _respell(calls, at, json.dumps(call, ensure_ascii=False), dress)
+    text = _respell(calls, at, json.dumps(call, ensure_ascii=False), dress)
+    return text, _start(calls, at)
 
 
-def _repeated_parameter(calls: list[Call], rng: random.Random, dress: Dress) -> str | None:
+def _repeated_parameter(calls: list[Call], rng: random.Random, dress: Dress) -> _Written | None:
     at = _pick(calls, rng, with_arguments=True)
     if at is None:
         return None
-    arguments: Pairs = list(calls[at].arguments.items())
+    arguments = list(calls[at].arguments.items())
     arguments.append(rng.choice(arguments))
     inner = ", ".join(
         f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(value, ensure_ascii=False)}"
         for name, value in arguments
     )
     name = json.dumps(calls[at].name, ensure_ascii=False)
-    return _respell(calls, at, f'{{"name": {name}, "arguments": {{{inner}}}}}', dress)
+    text = _respell(calls, at, f'{{"name": {name}, "arguments": {{{inner}}}}}', dress)
+    return text, _start(calls, at) + len(arguments)
 
 
-def _truncated(calls: list[Call], rng: random.Random, dress: Dress) -> str | None:
-    text = spell(calls, dress)
-    return text[: rng.randrange(len(text))] if calls else None
+def _truncated(calls: list[Call], rng: random.Random, dress: Dress) -> _Written | None:
+    if not calls:
+        return None
+    text = spell_calls(calls, dress)
+    cut = text[: rng.randrange(len(text))]
+    # What the cut has left is read by the grammar alone: it knows no gold.
+    events = run(tables(dress), cut.encode("utf-8", "surrogatepass"), eot=False).events
+    return cut, sum(kind is not Kind.TOTAL_FINISH for kind, _ in events)
 
 
-def _no_json(calls: list[Call], rng: random.Random, dress: Dress) -> str | None:
+def _no_json(calls: list[Call], rng: random.Random, dress: Dress) -> _Written | None:
     if dress == "tool_call" and not calls:
         return None  # there, text without a call is the right answer
-    return rng.choice(("I cannot help with that.", "Sure! Here is the call:", "None of them."))
+    return rng.choice(("I cannot help with that.", "Sure! Here is the call:", "None of them.")), 0
 
 
-_TEXT_EDITS: dict[str, Callable[[list[Call], random.Random, Dress], str | None]] = {
+_TEXT_EDITS: dict[str, Callable[[list[Call], random.Random, Dress], _Written | None]] = {
     "truncated": _truncated,
     "no_json": _no_json,
     "key_order": _key_order,
     "repeated_parameter": _repeated_parameter,
 }
 
+MISTAKES = (*_CALL_EDITS, *_TEXT_EDITS)
 
-def corruptions(
-    record: Record, rng: random.Random, dress: Dress = "list"
-) -> Iterator[tuple[str, str]]:
+
+def corruptions(record: Record, rng: random.Random, dress: Dress = "list") -> Iterator[Corruption]:
     """One wrong completion per kind of mistake that can be made on a record.
 
     Args:
@@ -253,16 +303,16 @@ def corruptions(
       dress: "list" or "tool_call".
 
     Yields:
-      (kind of mistake, completion); none of the completions is right.
+      Completions of which none is right, in the order of `MISTAKES`.
 
     Source: our choice.
     """
     calls = gold_calls(record)
     for kind, edit in _CALL_EDITS.items():
         edited = edit(record, calls, rng)
-        if edited is not None and not exact_match(record, edited):
-            yield kind, spell(edited, dress)
+        if edited is not None and not exact_match(record, edited[0]):
+            yield Corruption(kind, spell_calls(edited[0], dress), edited[1])
     for kind, write in _TEXT_EDITS.items():
-        text = write(calls, rng, dress)
-        if text is not None:
-            yield kind, text
+        written = write(calls, rng, dress)
+        if written is not None:
+            yield Corruption(kind, *written)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .records import GoldCall, Record, Tool
+from .matching import strings_equal
+from .records import Equality, GoldCall, Record, Tool
 
 _VOWELS = "aeiou"
 _CONSONANTS = "".join(c for c in string.ascii_lowercase if c not in _VOWELS)
@@ -71,17 +72,29 @@ def change_defaults(record: Record, rng: random.Random) -> ChangedDefaults:
     return ChangedDefaults(record, changed, left)
 
 
-def restore_default(change: Mapping[str, str], value: Any) -> Any:
-    """The old value where `value` is the new default of `change`, else `value` itself.
+def swap_default(change: Mapping[str, str], value: Any, equality: Equality = "json") -> Any:
+    """Exchanges the old and the new default of `change`; its own inverse.
+
+    Both ways, because a wrong argument that happens to be the other default must stay wrong.
 
     Args:
       change: one entry of `ChangedDefaults.changed` (only `old` and `new` are read).
       value: a JSON value.
+      equality: how values compare; "bfcl" also takes its forms of a string.
 
     Returns:
       The value, of the same JSON type.
     """
-    return _like(value, change["old"]) if _is_text(value, change["new"]) else value
+    for here, there in (("new", "old"), ("old", "new")):
+        if _stands_for(value, change[here], equality):
+            return _like(value, change[there])
+    return value
+
+
+def _stands_for(value: Any, text: str, equality: Equality) -> bool:
+    if isinstance(value, str):
+        return value == text or (equality == "bfcl" and strings_equal(text, value))
+    return _is_number(value) and bool(_NUMBER.fullmatch(text)) and value == json.loads(text)
 
 
 def text_of(value: Any) -> str:
@@ -231,6 +244,7 @@ def _replace(record: Record, index: int, parameter: str, old: str, new: str) -> 
                 for name, values in gold.arguments.items()
             },
             gold.optional,
+            gold.extra,
         )
         for gold in record.answers or ()
     )

@@ -43,7 +43,6 @@ __all__ = [
 ]  # fmt: skip
 
 _KINDS = tuple(Kind)
-_PLAIN = 1 << OP_SHIFT  # entries below this only change the mode
 _STACK_MASK = 0xFFFFFFFF
 
 
@@ -106,22 +105,22 @@ def _scan(
     tables_: Tables, state: State, symbols: Sequence[int]
 ) -> tuple[list[tuple[Kind, int]], list[tuple[int, int] | None], State, int | None, State | None]:
     """Runs `symbols` (bytes, or EOT) from `state`: events, spans, state, died_at, died_in."""
-    contexts = tables_.rows
+    transitions, num_modes = tables_.transitions, tables_.num_modes
     mode, depth, stack = state
-    rows = contexts[context_of(depth, stack)]
-    row = rows[mode]
+    context = context_of(depth, stack)
+    row = tables_.links[context][mode]
     events: list[tuple[Kind, int]] = []
     spans: list[tuple[int, int] | None] = []
     opened = 0
     for at, symbol in enumerate(symbols):
-        entry = row[symbol]
-        if 0 < entry < _PLAIN:  # the common case: nothing happens but the next mode
-            mode = entry
-            row = rows[entry]
+        linked = row[symbol]
+        if linked is not None:  # the common case: nothing happens but the next mode
+            row = linked
             continue
-        if mode == 0:
+        before = row[NUM_BYTES]
+        if before == 0:
             return events, spans, state, None, None
-        before = mode
+        entry = transitions[(context * num_modes + before) * NUM_BYTES + symbol]
         mode, op, kind, kind2, span = _unpacked(entry)
         if mode == 0 or (op in (OP_PUSH_OBJECT, OP_PUSH_ARRAY) and depth == MAX_DEPTH):
             return events, spans, State(0, depth, stack), at, State(before, depth, stack)
@@ -132,8 +131,8 @@ def _scan(
             else:
                 stack = (stack << 1 | (op == OP_PUSH_ARRAY)) & _STACK_MASK
                 depth += 1
-            rows = contexts[context_of(depth, stack)]
-        row = rows[mode]
+            context = context_of(depth, stack)
+        row = tables_.links[context][mode]
         if span:
             opened = at
         if kind is not None:
@@ -148,7 +147,7 @@ def _scan(
             if kind2 is not None:
                 events.append((kind2, end))
                 spans.append(None)
-    return events, spans, State(mode, depth, stack), None, None
+    return events, spans, State(row[NUM_BYTES], depth, stack), None, None
 
 
 def run(tables_: Tables, data: bytes, *, eot: bool) -> Run:

@@ -7,11 +7,13 @@ training data is a boundary in search.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from .grammar_types import (
     EOT,
+    MODE_MASK,
     NUM_BYTES,
     NUM_CONTEXTS,
     OP_NONE,
@@ -380,13 +382,10 @@ def tables(dress: Dress = "list", arguments_key: ArgumentsKey = "arguments") -> 
     done = builder.mode("done", "nothing more")
     builder.on(done, [EOT], done)
     accepting, trailing = builders[dress](builder, arguments_key)
-    rows = tuple(
-        tuple(_row(edges[context]) for edges in builder.edges) for context in range(NUM_CONTEXTS)
-    )
     flat = array("i")
-    for context_rows in rows:
-        for row in context_rows:
-            flat.extend(row)
+    for context in range(NUM_CONTEXTS):
+        for edges in builder.edges:
+            flat.extend(_row(edges[context]))
     return Tables(
         transitions=flat,
         names=tuple(builder.ids),
@@ -396,9 +395,25 @@ def tables(dress: Dress = "list", arguments_key: ArgumentsKey = "arguments") -> 
         done=done,
         accepting=frozenset(accepting),
         trailing=frozenset(trailing),
-        rows=rows,
+        links=_links(builder.edges),
     )
 
 
-def _row(edges: Mapping[int, int]) -> tuple[int, ...]:
-    return tuple(edges.get(byte, 0) for byte in range(NUM_BYTES))
+def _row(edges: Mapping[int, int]) -> list[int]:
+    row = [0] * NUM_BYTES
+    for byte, entry in edges.items():
+        row[byte] = entry
+    return row
+
+
+def _links(edges: Sequence[Sequence[Mapping[int, int]]]) -> list[list[list[Any]]]:
+    links: list[list[list[Any]]] = [
+        [[None] * NUM_BYTES + [mode] for mode in range(len(edges))] for _ in range(NUM_CONTEXTS)
+    ]
+    for mode, by_context in enumerate(edges):
+        for linked, given in zip(links, by_context, strict=True):
+            row = linked[mode]
+            for byte, entry in given.items():
+                if entry <= MODE_MASK:
+                    row[byte] = linked[entry]
+    return links

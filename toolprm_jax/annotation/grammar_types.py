@@ -8,9 +8,10 @@ says what the innermost open container inside an argument value is (0 none, 1 ob
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Literal
+from typing import Any, Literal
 
 Dress = Literal["list", "tool_call"]
 ArgumentsKey = Literal["arguments", "parameters"]
@@ -90,7 +91,8 @@ class Tables:
       done: the mode after an accepted end of text.
       accepting: the modes in which TOTAL_FINISH has fired.
       trailing: the modes that mean text after the answer, which is reported and not labelled.
-      rows: the same entries as `[context][mode][byte]`, for the Python runner.
+      links: the same for the Python runner: `links[context][mode][byte]` is the list of the next
+        mode where nothing but the mode changes, else None; the mode itself lies behind the bytes.
     """
 
     transitions: array[int]
@@ -101,7 +103,7 @@ class Tables:
     done: int
     accepting: frozenset[int]
     trailing: frozenset[int]
-    rows: tuple[tuple[tuple[int, ...], ...], ...]
+    links: Sequence[Sequence[list[Any]]] = field(repr=False)
 
     @property
     def num_modes(self) -> int:

@@ -9,9 +9,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 from .records import DataError
+from .spans import Span, row_spans
 
 ROLLOUTS_FORM = '{"id": record id, "completions": [text, ...]}'
 
@@ -158,69 +159,64 @@ def checked_file(path: str | os.PathLike[str], hint: str = "") -> Path:
       The path.
 
     Raises:
-      DataError: if it is missing, a directory, or empty.
+      DataError: if it is missing, no regular file, or empty.
     """
     path = Path(path)
     if path.is_dir():
         raise DataError(f"{path}: expected a file, found a directory{hint}")
     if not path.exists():
         raise DataError(f"{path}: no such file{hint}")
-    if path.is_file() and path.stat().st_size == 0:
+    if not path.is_file():  # a pipe can't be read twice
+        raise DataError(f"{path}: expected a regular file{hint}")
+    if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty{hint}")
     return path
 
 
 def read_rows(path: str | os.PathLike[str]) -> Iterator[Row]:
-    """The rows of a JSON-lines file, one at a time, or of a JSON array, read whole.
+    """The rows of a JSON-lines file or of a JSON array, one at a time.
 
     Args:
       path: the file; UTF-8, a byte-order mark and blank lines are allowed.
 
     Returns:
-      Rows in file order; a line that is no JSON comes with its `problem`.
+      Rows in file order; one that is no JSON comes with its `problem`.
 
     Raises:
-      DataError: if the file can't be read, holds no rows, or is an array that is no JSON.
+      DataError: if the file can't be read, holds no rows, or is an array without an end.
     """
     path = checked_file(path)
-    source, index = str(path), 0
+    source, empty = str(path), True
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if not line.strip():
-                continue
-            if index == 0 and line.lstrip().startswith(b"["):
-                yield from _array_rows(source, line + file.read())
-                return
-            yield _line_row(source, index, number, line)
-            index += 1
-    if index == 0:
+        for span in row_spans(file, source):
+            yield row_of(source, span)
+            empty = False
+    if empty:
         raise DataError(f"{path}: the file holds no rows")
 
 
-def _line_row(source: str, index: int, number: int, line: bytes) -> Row:
-    raw = line.decode("utf-8", "backslashreplace").strip()
+def row_of(source: str, span: Span) -> Row:
+    """The row that lies at a place of a file.
+
+    Args:
+      source: the file's name.
+      span: the row's place and bytes.
+
+    Returns:
+      The row.
+    """
+    _, index, line = span.start
+    value, problem = None, None
     try:
-        return Row(source, index, number, raw, parse_json(line.decode("utf-8").strip()))
+        value = parse_json(span.data.decode("utf-8").strip())
     except UnicodeDecodeError as error:
-        problem = f"expected UTF-8, found byte {line[error.start]:#04x} at {error.start}"
+        problem = f"expected UTF-8, found byte {span.data[error.start]:#04x} at {error.start}"
     except DataError as error:
         problem = str(error)
-    return Row(source, index, number, raw, None, problem)
-
-
-def _array_rows(source: str, data: bytes) -> Iterator[Row]:
-    try:
-        values = parse_json(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{source}: expected UTF-8 at byte {error.start}") from None
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from None
-    if not values:
-        raise DataError(f"{source}: the file holds no rows")
-    for index, value in enumerate(values):
-        yield Row(source, index, None, None, value)
+    raw = None
+    if line is not None or problem:
+        raw = span.data.decode("utf-8", "backslashreplace").strip()
+    return Row(source, index, line, raw, value, problem)
 
 
 def read_rollout_rows(
@@ -238,25 +234,43 @@ def read_rollout_rows(
     Raises:
       DataError: if the file can't be read, or for a bad row if `rejects` is None.
     """
-    checked_file(path, f" (expected JSON lines {ROLLOUTS_FORM}, as toolprm-rollout writes them)")
-    for row in read_rows(path):
-        if row.problem:
-            row.reject(row.problem, rejects)
-            continue
-        problem = _rollouts_problem(row)
-        if problem:
-            given = row.value.get("completions") if isinstance(row.value, dict) else None
-            row.reject(problem, rejects, completions=len(given) if isinstance(given, list) else 0)
-            continue
-        token_ids = row.value.get("token_ids")
-        yield (
-            row,
-            Rollouts(
-                str(row.id),
-                tuple(row.value["completions"]),
-                None if token_ids is None else tuple(tuple(ids) for ids in token_ids),
-            ),
-        )
+    for row in read_rows(checked_rollouts(path)):
+        rollouts = rollouts_of(row, rejects)
+        if rollouts is not None:
+            yield row, rollouts
+
+
+def checked_rollouts(path: str | os.PathLike[str]) -> Path:
+    """The path of a rollouts file that can be read; raises as `checked_file` does."""
+    return checked_file(
+        path, f" (expected JSON lines {ROLLOUTS_FORM}, as toolprm-rollout writes them)"
+    )
+
+
+def rollouts_of(row: Row, rejects: Rejects | None) -> Rollouts | None:
+    """What a row of a rollouts file says.
+
+    Args:
+      row: the row.
+      rejects: receives the row if it can't be used; None makes that an error.
+
+    Returns:
+      Its rollouts, or None where it was rejected.
+
+    Raises:
+      DataError: if the row can't be used and `rejects` is None.
+    """
+    problem = row.problem or _rollouts_problem(row)
+    if problem:
+        given = row.value.get("completions") if isinstance(row.value, dict) else None
+        row.reject(problem, rejects, completions=len(given) if isinstance(given, list) else 0)
+        return None
+    token_ids = row.value.get("token_ids")
+    return Rollouts(
+        str(row.id),
+        tuple(row.value["completions"]),
+        None if token_ids is None else tuple(tuple(ids) for ids in token_ids),
+    )
 
 
 def _rollouts_problem(row: Row) -> str | None:
@@ -300,6 +314,9 @@ def read_rollouts(
         yield rollouts
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)  # `json.dumps` would make one each time
+
+
 def json_line(value: Any) -> str:
     """A value as one line of JSON.
 
@@ -309,7 +326,7 @@ def json_line(value: Any) -> str:
     Returns:
       The text, without a line end; escaped to ASCII only where it holds lone surrogates.
     """
-    text = json.dumps(value, ensure_ascii=False)
+    text = _ENCODER.encode(value)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -317,30 +334,54 @@ def json_line(value: Any) -> str:
     return text
 
 
+def check_place(path: str | os.PathLike[str]) -> Path:
+    """The file that a path names, links followed.
+
+    Raises:
+      DataError: if it is there and no regular file.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise DataError(f"{path}: expected a place for a file, found something else")
+    return target
+
+
 @contextlib.contextmanager
-def atomic_writer(path: str | os.PathLike[str]) -> Iterator[Callable[[Any], None]]:
-    """Writes JSON lines to a file that appears whole, or not at all.
+def atomic_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """Writes a UTF-8 text file that appears whole, or not at all.
 
     Args:
       path: the file; its folder is made, an older file is replaced at the end.
 
     Returns:
-      A context manager whose value writes one JSON value a line.
+      A context manager whose value is the open file.
 
     Raises:
       DataError: if `path` names something that is no regular file.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise DataError(f"{path}: expected a place for a file, found something else")
+    target = check_place(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            yield lambda value: print(json_line(value), file=file)
+            yield file
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_writer(path: str | os.PathLike[str]) -> Iterator[Callable[[Any], None]]:
+    """Writes JSON lines to a file that appears whole, or not at all.
+
+    Args:
+      path: the file, see `atomic_text`.
+
+    Returns:
+      A context manager whose value writes one JSON value a line.
+    """
+    with atomic_text(path) as file:
+        yield lambda value: print(json_line(value), file=file)
 
 
 def write_jsonl(path: str | os.PathLike[str], values: Iterable[Any]) -> int:

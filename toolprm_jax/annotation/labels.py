@@ -7,8 +7,19 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .grammar import ArgumentsKey, Dress, Kind, explain, parse_argument, parse_name, run, tables
-from .matching import augment, missing_parameters, tools_by_name, value_accepted
+from .equivalence import schema_equal
+from .grammar import (
+    ArgumentsKey,
+    Dress,
+    Kind,
+    Run,
+    explain,
+    parse_argument,
+    parse_name,
+    run,
+    tables,
+)
+from .matching import augment, missing_parameters, schema_of, tools_by_name, value_accepted
 from .records import Call, DataError, Equality, GoldCall, Record, Tool
 
 # Which decisions carry labels (arXiv:2510.14703, section 4: ToolPRM, C-PRM, ORM).
@@ -19,6 +30,7 @@ GRANULARITY: Mapping[str, frozenset[Kind]] = MappingProxyType(
         "orm": frozenset({Kind.TOTAL_FINISH}),
     }
 )
+_NAMES = [kind.name for kind in Kind]  # `kind.name` itself is a slow property
 
 
 class Step(NamedTuple):
@@ -43,6 +55,8 @@ class Labelled:
       error: why the completion died, in words, or None.
       trailing: whether other text follows the answer.
       calls: the whole calls that the completion spells.
+      changed: how many labels differ where values that the schema calls equal count as equal
+        (`equivalence`), whichever setting these are of.
     """
 
     steps: tuple[Step, ...]
@@ -50,6 +64,7 @@ class Labelled:
     error: str | None
     trailing: bool
     calls: tuple[Call, ...]
+    changed: int = 0
 
     def to_json(self, record_id: str, completion: str) -> dict[str, Any]:
         """One line of a steps file."""
@@ -58,12 +73,12 @@ class Labelled:
             "completion": completion,
             "steps": [
                 {
-                    "kind": step.kind.name,
-                    "end": step.end,
-                    "label": "+" if step.label else "-",
-                    "prefix": "+" if step.prefix else "-",
+                    "kind": _NAMES[kind],
+                    "end": end,
+                    "label": "+" if label else "-",
+                    "prefix": "+" if prefix else "-",
                 }
-                for step in self.steps
+                for kind, end, label, prefix in self.steps
             ],
             "correct": self.correct,
             "error": self.error,
@@ -85,10 +100,11 @@ class _Labeller:
         tools: Mapping[str, Tool],
         equality: Equality,
         ordered: bool,
+        equivalence: bool,
     ) -> None:
         self.golds, self.tools = golds, tools
         self.equality: Equality = equality
-        self.ordered = ordered
+        self.ordered, self.equivalence = ordered, equivalence
         self.index = -1  # of the current call
         self.tool: Tool | None = None
         self.possible: list[int] = []
@@ -104,6 +120,14 @@ class _Labeller:
         call = self.taken[gold]
         # Only the answer is wanted, hence the copy: the matching itself stays.
         return len(self.accepts[call]) > 1 and augment(call, self.accepts, dict(self.taken), {gold})
+
+    def _accepts(self, gold: GoldCall, param: str, value: Any) -> bool:
+        if value_accepted(gold, param, value, self.equality, self.tool):
+            return True
+        if not self.equivalence:
+            return False
+        schema = schema_of(self.tool, param)
+        return any(schema_equal(choice, value, schema) for choice in gold.arguments.get(param, ()))
 
     def name(self, name: str) -> bool:
         """FUNC_NAME: some unused gold has this name."""
@@ -125,11 +149,7 @@ class _Labeller:
         equal = (
             []
             if repeated
-            else [
-                g
-                for g in self.possible
-                if value_accepted(self.golds[g], param, value, self.equality, self.tool)
-            ]
+            else [g for g in self.possible if self._accepts(self.golds[g], param, value)]
         )
         if equal:
             self.possible = equal
@@ -172,6 +192,7 @@ def label_completion(
     arguments_key: ArgumentsKey = "arguments",
     ordered: bool = False,
     complete: bool = True,
+    equivalence: bool = False,
 ) -> Labelled:
     """Labels every decision of one completion.
 
@@ -182,6 +203,7 @@ def label_completion(
       arguments_key: "parameters" also reads that key as "arguments".
       ordered: whether call i must match gold i.
       complete: whether the text ends here; a prefix does not die at its end.
+      equivalence: whether values that the schema calls equal (`schema_equal`) are equal.
 
     Returns:
       The labelled decisions. A completion that dies gets one last TOTAL_FINISH `-` just past the
@@ -198,30 +220,102 @@ def label_completion(
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     tables_ = tables(dress, arguments_key)
     result = run(tables_, data, eot=complete)
-    tools = tools_by_name(record) if record.equality == "bfcl" else {}
-    labeller = _Labeller(record.answers, tools, record.equality, ordered)
+    said = _said(result, data)
+    labels = strict = _decide(record, said, ordered, equivalence=False)
+    relaxed = strict
+    if not all(strict) and _bends(record, said):
+        relaxed = _decide(record, said, ordered, equivalence=True)
+    if equivalence:
+        labels = relaxed
     steps: list[Step] = []
-    calls: list[Call] = []
-    name = ""
-    correct, prefix = False, True
-    for (kind, end), span in zip(result.events, result.spans, strict=True):
-        if kind is Kind.ARG_VALUE and span is not None:
-            label = labeller.argument(*parse_argument(data, span))
-        elif kind is Kind.FUNC_NAME and span is not None:
-            name = parse_name(data, span)
-            label = labeller.name(name)
-        elif kind is Kind.PARAM_FINISH:
-            label = labeller.arguments_end()
-        elif kind is Kind.FUNC_FINISH:
-            label = labeller.call_end()
-            calls.append(Call(name, dict(labeller.pairs)))
-        else:
-            label = correct = labeller.list_end()
+    prefix = True
+    for (kind, end, _), label in zip(said, labels, strict=True):
         prefix = prefix and label
         steps.append(Step(kind, end, label, prefix))
+    finished = bool(said) and said[-1][0] is Kind.TOTAL_FINISH
     if result.died_at is not None:
         end = min(result.died_at + 1, len(data))
         steps.append(Step(Kind.TOTAL_FINISH, end, False, False))
     return Labelled(
-        tuple(steps), correct, explain(tables_, result, data), result.trailing, tuple(calls)
+        steps=tuple(steps),
+        correct=finished and labels[-1],
+        error=explain(tables_, result, data),
+        trailing=result.trailing,
+        calls=_whole_calls(said),
+        changed=sum(a != b for a, b in zip(strict, relaxed, strict=True)),
     )
+
+
+# A decision with what it chose: the function's name, (parameter, value), or None.
+_Said = tuple[Kind, int, Any]
+
+
+def _said(result: Run, data: bytes) -> list[_Said]:
+    said: list[_Said] = []
+    for (kind, end), span in zip(result.events, result.spans, strict=True):
+        chosen = None
+        if kind is Kind.ARG_VALUE and span is not None:
+            chosen = parse_argument(data, span)
+        elif kind is Kind.FUNC_NAME and span is not None:
+            chosen = parse_name(data, span)
+        said.append((kind, end, chosen))
+    return said
+
+
+def _bends(record: Record, said: Sequence[_Said]) -> bool:
+    """Whether some argument equals some gold's by the schema alone; else that changes no label."""
+    tools = tools_by_name(record)
+    tool, golds = None, []
+    for kind, _, chosen in said:
+        if kind is Kind.FUNC_NAME:
+            tool = tools.get(chosen)
+            golds = [gold for gold in record.answers or () if gold.name == chosen]
+        elif kind is Kind.ARG_VALUE:
+            param, value = chosen
+            schema = schema_of(tool, param)
+            for gold in golds:
+                if not value_accepted(gold, param, value, record.equality, tool) and any(
+                    schema_equal(choice, value, schema) for choice in gold.arguments.get(param, ())
+                ):
+                    return True
+    return False
+
+
+def _decide(
+    record: Record, said: Sequence[_Said], ordered: bool, *, equivalence: bool
+) -> list[bool]:
+    """The label of every decision."""
+    by_schema = record.equality == "bfcl" or equivalence
+    labeller = _Labeller(
+        record.answers or (),
+        tools_by_name(record) if by_schema else {},
+        record.equality,
+        ordered,
+        equivalence,
+    )
+    labels: list[bool] = []
+    for kind, _, chosen in said:
+        if kind is Kind.ARG_VALUE:
+            labels.append(labeller.argument(*chosen))
+        elif kind is Kind.FUNC_NAME:
+            labels.append(labeller.name(chosen))
+        elif kind is Kind.PARAM_FINISH:
+            labels.append(labeller.arguments_end())
+        elif kind is Kind.FUNC_FINISH:
+            labels.append(labeller.call_end())
+        else:
+            labels.append(labeller.list_end())
+    return labels
+
+
+def _whole_calls(said: Sequence[_Said]) -> tuple[Call, ...]:
+    calls: list[Call] = []
+    name, arguments = "", {}
+    for kind, _, chosen in said:
+        if kind is Kind.FUNC_NAME:
+            name, arguments = chosen, {}
+        elif kind is Kind.ARG_VALUE:
+            arguments[chosen[0]] = chosen[1]
+        elif kind is Kind.FUNC_FINISH:
+            calls.append(Call(name, arguments))
+    return tuple(calls)

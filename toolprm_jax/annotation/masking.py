@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .defaults import change_defaults, restore_default
-from .records import Call, GoldCall, Record, Tool
-from .schemas import property_names, rename_tool, rename_value
+from .defaults import change_defaults, swap_default
+from .grammar import Dress
+from .records import Call, Equality, GoldCall, Record, Tool
+from .renaming import Renamer
+from .schemas import property_names, rename_tool
 
 Style = Literal["random", "pseudoword"]
 
@@ -28,11 +29,27 @@ class Masked:
     `map` is plain JSON: `tools` {new: old}, `parameters` {new tool: {new: old}} (nested property
     names too), `order` (original index of each tool, in the masked order), `defaults` (in new
     names; `changed`: tool, parameter, old, new; `left`: tool, parameter, reason) and `messages`
-    {index: original text} of the messages that changed.
+    {index: original message} of the messages that changed.
     """
 
     record: Record
     map: dict[str, Any]
+    renamer: Renamer = field(repr=False, compare=False)
+
+    def completion(self, text: str, dress: Dress = "list") -> str:
+        """A completion that a policy made for the original record, in the masked names.
+
+        Its labels for the masked record are those that it had for the original one, with other
+        offsets. Token ids are those of the original text and of no use any more.
+
+        Args:
+          text: the completion.
+          dress: how it writes calls, "list" or "tool_call".
+
+        Returns:
+          The text; what no decision closes stays as it is.
+        """
+        return self.renamer.completion(text, dress)
 
 
 def mask_record(
@@ -69,7 +86,7 @@ def mask_record(
 
     order = list(range(len(source.tools)))
     rng.shuffle(order)
-    renamer = _Renamer(source.tools, tool_names, names)
+    renamer = Renamer(source.tools, tool_names, names, changed.changed, source.equality)
     messages = tuple(renamer.message(message) for message in source.messages)
     answers = source.answers
     masked = source.with_(
@@ -97,20 +114,23 @@ def mask_record(
             "left": [in_new_names(entry) for entry in changed.left],
         },
         "messages": {
-            str(i): old["content"]
+            str(i): dict(old)
             for i, (old, new) in enumerate(zip(record.messages, messages, strict=True))
-            if old["content"] != new["content"]
+            if old != new
         },
     }
-    return Masked(masked, back)
+    return Masked(masked, back, renamer)
 
 
-def unmask_calls(back: Mapping[str, Any], calls: Sequence[Call]) -> tuple[Call, ...]:
+def unmask_calls(
+    back: Mapping[str, Any], calls: Sequence[Call], equality: Equality = "json"
+) -> tuple[Call, ...]:
     """Takes calls in masked names back to the original names and defaults.
 
     Args:
       back: the map of `mask_record`.
       calls: calls as a policy made them for the masked record.
+      equality: how the record's values compare.
 
     Returns:
       The calls in original names; names that the map doesn't know stay.
@@ -119,7 +139,7 @@ def unmask_calls(back: Mapping[str, Any], calls: Sequence[Call]) -> tuple[Call, 
         Call(
             back["tools"].get(call.name, call.name),
             {
-                _old(back, call.name, name): _unmask_value(back, call.name, name, value)
+                _old(back, call.name, name): _unmask_value(back, call.name, name, value, equality)
                 for name, value in call.arguments.items()
             },
         )
@@ -137,13 +157,13 @@ def unmask_record(back: Mapping[str, Any], record: Record) -> Record:
     Returns:
       The record with original names, defaults, messages and tool order.
     """
-    tools: list[Tool] = [record.tools[0]] * len(record.tools)
+    tools: dict[int, Tool] = {}
     defaults = {
         (change["tool"], change["parameter"]): change for change in back["defaults"]["changed"]
     }
     for index, tool in zip(back["order"], record.tools, strict=True):
         properties = {
-            name: {**schema, "default": restore_default(change, schema["default"])}
+            name: {**schema, "default": swap_default(change, schema["default"])}
             if (change := defaults.get((tool.name, name))) and "default" in schema
             else schema
             for name, schema in tool.properties.items()
@@ -163,29 +183,32 @@ def unmask_record(back: Mapping[str, Any], record: Record) -> Record:
                 back["tools"][gold.name],
                 {
                     _old(back, gold.name, name): tuple(
-                        _unmask_value(back, gold.name, name, value) for value in values
+                        _unmask_value(back, gold.name, name, value, "json") for value in values
                     )
                     for name, values in gold.arguments.items()
                 },
                 frozenset(_old(back, gold.name, name) for name in gold.optional),
+                gold.extra,
             )
             for gold in answers
         )
     messages = tuple(
-        {**message, "content": back["messages"].get(str(i), message["content"])}
-        for i, message in enumerate(record.messages)
+        back["messages"].get(str(i), message) for i, message in enumerate(record.messages)
     )
-    return record.with_(messages=messages, tools=tuple(tools), answers=answers)
+    in_order = tuple(tools[index] for index in sorted(tools))
+    return record.with_(messages=messages, tools=in_order, answers=answers)
 
 
 def _old(back: Mapping[str, Any], tool: str, name: str) -> str:
     return back["parameters"].get(tool, {}).get(name, name)
 
 
-def _unmask_value(back: Mapping[str, Any], tool: str, parameter: str, value: Any) -> Any:
+def _unmask_value(
+    back: Mapping[str, Any], tool: str, parameter: str, value: Any, equality: Equality
+) -> Any:
     for change in back["defaults"]["changed"]:
         if change["tool"] == tool and change["parameter"] == parameter:
-            value = restore_default(change, value)
+            value = swap_default(change, value, equality)
     return _rename_keys(value, back["parameters"].get(tool, {}))
 
 
@@ -226,74 +249,19 @@ class _Names:
         )
 
 
-class _Renamer:
-    """Renames gold calls, and calls inside messages, with the tools' schemas at hand."""
-
-    def __init__(
-        self,
-        tools: Sequence[Tool],
-        tool_names: Mapping[str, str],
-        names: Mapping[str, Mapping[str, str]],
-    ) -> None:
-        self._tools, self._tool_names, self._names = tools, tool_names, names
-
-    def gold(self, gold: GoldCall) -> GoldCall:
-        names = self._names[gold.name]
-        return GoldCall(
-            self._tool_names[gold.name],
-            {
-                names[name]: tuple(self._value(gold.name, name, value) for value in values)
-                for name, values in gold.arguments.items()
-            },
-            frozenset(names[name] for name in gold.optional),
-        )
-
-    def _value(self, tool_name: str, parameter: str, value: Any) -> Any:
-        for tool in self._tools:
-            if tool.name == tool_name and parameter in tool.properties:
-                schemas = (tool.properties[parameter],)
-                return rename_value(value, schemas, self._names[tool_name], tool.parameters)
-        return value
-
-    def message(self, message: Mapping[str, str]) -> Mapping[str, str]:
-        content = message["content"]
-        if message["role"] == "user":
-            return message
-        pieces = re.split(r"(?<=<tool_call>)(.*?)(?=</tool_call>)", content, flags=re.DOTALL)
-        renamed = "".join(self._json_text(piece) for piece in pieces)
-        return message if renamed == content else {**message, "content": renamed}
-
-    def _json_text(self, text: str) -> str:
-        try:
-            parsed = json.loads(text)
-        except ValueError:
-            return text
-        calls = parsed if isinstance(parsed, list) else [parsed]
-        if not calls or not all(
-            isinstance(call, dict) and call.get("name") in self._tool_names for call in calls
-        ):
-            return text
-        renamed = [self._json_call(call) for call in calls]
-        return json.dumps(renamed if isinstance(parsed, list) else renamed[0], ensure_ascii=False)
-
-    def _json_call(self, call: dict[str, Any]) -> dict[str, Any]:
-        name, renamed = call["name"], dict(call)
-        renamed["name"] = self._tool_names[name]
-        if isinstance(call.get("arguments"), dict):
-            names = self._names[name]
-            renamed["arguments"] = {
-                names.get(key, key): self._value(name, key, value)
-                for key, value in call["arguments"].items()
-            }
-        return renamed
-
-
 def _all_names(record: Record) -> Iterator[tuple[str, Iterator[str]]]:
     for tool in record.tools:
         yield tool.name, property_names(tool)
     # A gold may state a tool or a parameter that the tools don't list: masked as well.
     for gold in record.answers or ():
         yield gold.name, iter((*gold.arguments, *sorted(gold.optional)))
+    for call in _history(record):
+        yield call["name"], iter(call["arguments"])
+
+
+def _history(record: Record) -> Iterator[Mapping[str, Any]]:
+    for message in record.messages:
+        yield from message.get("calls", ())
 
 
 def _strings(record: Record) -> Iterator[str]:
@@ -308,6 +276,9 @@ def _strings(record: Record) -> Iterator[str]:
         yield gold.name
         yield from gold.optional
         yield from _keys(gold.arguments)
+    for call in _history(record):
+        yield call["name"]
+        yield from _keys(call["arguments"])
 
 
 def _keys(value: Any) -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .grammar import PartialCall
+from .literals import LANGUAGES, literal_value, plain_schema
 from .records import Call, DataError, Equality, GoldCall, Record, Tool
 
 _STRING_TYPES = frozenset({None, "string", "any"})
@@ -49,7 +50,8 @@ def _standard(text: str) -> str:
     return _IGNORED.sub("", text).lower().replace("'", '"')
 
 
-def _strings_equal(gold: str, value: Any) -> bool:
+def strings_equal(gold: str, value: Any) -> bool:
+    """BFCL's equality of strings: case, spaces and the punctuation `,./-_*^` do not count."""
     return isinstance(value, str) and _standard(gold) == _standard(value)
 
 
@@ -73,7 +75,7 @@ def _object_accepted(gold: Mapping[str, Any], value: Any) -> bool:
 def _element_equal(gold: Any, value: Any) -> bool:
     """BFCL's rule inside containers: strings standardised, inner lists compared as they are."""
     if isinstance(gold, str):
-        return _strings_equal(gold, value)
+        return strings_equal(gold, value)
     if isinstance(gold, dict):
         return _object_accepted(gold, value)
     return values_equal(gold, value)
@@ -100,7 +102,7 @@ def _bfcl_equal(gold: Any, value: Any, schema: Mapping[str, Any]) -> bool:
     type_name = _type_name(schema)
     if isinstance(gold, str):
         # Where the schema wants no string, the gold is a variable's name, which counts literally.
-        return gold == value if type_name not in _STRING_TYPES else _strings_equal(gold, value)
+        return gold == value if type_name not in _STRING_TYPES else strings_equal(gold, value)
     if isinstance(gold, dict):
         return _object_accepted(gold, value)
     if isinstance(gold, (list, tuple)):
@@ -114,7 +116,8 @@ def _bfcl_equal(gold: Any, value: Any, schema: Mapping[str, Any]) -> bool:
     return values_equal(gold, value)
 
 
-def _schema(tool: Tool | None, param: str) -> Mapping[str, Any]:
+def schema_of(tool: Tool | None, param: str) -> Mapping[str, Any]:
+    """A parameter's schema, empty where it is not known."""
     schema = tool.properties.get(param) if tool is not None else None
     return schema if isinstance(schema, dict) else {}
 
@@ -141,7 +144,15 @@ def value_accepted(
         return False
     if equality == "json":
         return any(values_equal(choice, value) for choice in accepted)
-    schema = _schema(tool, param)
+    schema = schema_of(tool, param)
+    literal = schema.get("literal")
+    if isinstance(literal, Mapping) and literal.get("language") in LANGUAGES:
+        if not isinstance(value, str):
+            return False
+        language = literal["language"]
+        value = literal_value(value, literal, language)
+        accepted = tuple(literal_value(choice, literal, language) for choice in accepted)
+        schema = plain_schema(literal)
     if any(_bfcl_equal(choice, value, schema) for choice in accepted):
         return True
     # BFCL's "" ("may be left out") also accepts an empty string or an empty list.

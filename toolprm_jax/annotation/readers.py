@@ -1,24 +1,32 @@
-"""Readers of function-calling records: record JSONL, xLAM, BFCL, ToolAlpaca (Hammer's form)."""
+"""Readers of function-calling records: record JSONL, xLAM, BFCL, ToolAlpaca (Hammer), OpenAI."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .jsonl import Rejects, Row, checked_file, parse_json, read_rows
-from .records import Call, DataError, Equality, GoldCall, Record, Tool
+from .bfcl import bfcl_parser
+from .fields import accepted_gold, exact_gold, list_of, messages_of, row_object, tools_of, unpack
+from .jsonl import Rejects, Row, checked_file, read_rows
+from .openai import parse_conversation
+from .records import DataError, Equality, Record
 
-FORMATS = ("record", "xlam", "bfcl", "toolalpaca")
+FORMATS = ("record", "xlam", "bfcl", "toolalpaca", "openai")
 
-_OBJECT_TYPES = ("object", "dict")
+# A row gives one record, or one for each assistant turn of an OpenAI conversation.
+_Parser = Callable[[Row], Sequence[Record]]
 
 
 def read_records(
-    path: str | os.PathLike[str], format: str | None = None, rejects: Rejects | None = None
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    rejects: Rejects | None = None,
+    found: Callable[[str], None] | None = None,
+    known: Container[str] | None = None,
 ) -> Iterator[Record]:
     """Records from a file, one at a time.
 
@@ -27,6 +35,9 @@ def read_records(
         the folder `possible_answer` beside it.
       format: one of `FORMATS`; recognised from the first row if None.
       rejects: receives the rows that can't be used; None makes the first one an error.
+      found: receives the format where it was recognised.
+      known: holds the ids of the records yielded so far, where the caller keeps them anyway; None
+        keeps them here, some 100 bytes a record.
 
     Returns:
       Records in file order. Rows without an id get their 0-based index; of several rows with one
@@ -40,10 +51,11 @@ def read_records(
     rows: Iterable[Row] = read_rows(path)
     if format is None:
         format, rows = _peek_format(path, rows)
+        if found is not None:
+            found(format)
     if format not in FORMATS:
         raise DataError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}")
-    parse = _parser(path, format)
-    return _records(rows, parse, rejects)
+    return _records(rows, _parser(path, format), rejects, known)
 
 
 def detect_format(path: str | os.PathLike[str]) -> str:
@@ -81,13 +93,14 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "tools": [tool.to_json() for tool in record.tools],
     }
     if record.answers is not None:
-        line["answers"] = [gold.first().to_json() for gold in record.answers]
-        if any(gold != GoldCall.exact(gold.first()) for gold in record.answers):
+        line["answers"] = [{**gold.first().to_json(), **gold.extra} for gold in record.answers]
+        if not all(gold.is_exact for gold in record.answers):
             line["accepted"] = [
                 {
                     "name": gold.name,
                     "arguments": {name: list(values) for name, values in gold.arguments.items()},
                     "optional": sorted(gold.optional),
+                    **gold.extra,
                 }
                 for gold in record.answers
             ]
@@ -96,20 +109,32 @@ def record_to_json(record: Record) -> dict[str, Any]:
     return {**line, **record.extra}
 
 
+def record_from_json(value: Mapping[str, Any]) -> Record:
+    """The inverse of `record_to_json`.
+
+    Raises:
+      DataError: with the field and what was expected.
+    """
+    return _parse_row(Row("", 0, None, None, value), packed=False)
+
+
 def _records(
-    rows: Iterable[Row], parse: Callable[[Row], Record], rejects: Rejects | None
+    rows: Iterable[Row], parse: _Parser, rejects: Rejects | None, known: Container[str] | None
 ) -> Iterator[Record]:
     seen: set[str] = set()
+    known = seen if known is None else known
     for row in rows:
         try:
-            record = parse(row)
-            if record.id in seen:
-                raise DataError(f"id: {record.id!r} was used by an earlier row")
+            records = parse(row)
+            for record in records:
+                if record.id in known:
+                    raise DataError(f"id: {record.id!r} was used by an earlier row")
         except DataError as error:
             row.reject(str(error), rejects)
             continue
-        seen.add(record.id)
-        yield record
+        if known is seen:
+            seen.update(record.id for record in records)
+        yield from records
 
 
 def _peek_format(path: Path, rows: Iterable[Row]) -> tuple[str, Iterable[Row]]:
@@ -118,212 +143,120 @@ def _peek_format(path: Path, rows: Iterable[Row]) -> tuple[str, Iterable[Row]]:
         read.append(row)
         if isinstance(row.value, dict):
             break
-    value = read[-1].value
-    if not isinstance(value, dict):
+    row = read[-1]
+    if not isinstance(row.value, dict):
         raise DataError(f"{path}: expected records, found no line that is a JSON object")
-    if "question" in value and "function" in value:
-        format = "bfcl"
-    elif "query" in value and "tools" in value:
-        if isinstance(value["tools"], str):
-            format = "xlam"
-        else:
-            format = "record" if read[-1].line or "id" in value else "toolalpaca"
-    else:
-        keys = ", ".join(map(repr, itertools.islice(value, 5)))
-        advice = (
-            "; these are BFCL's answers: name the file of the questions"
-            if "ground_truth" in value
-            else ""
-        )
+    format = _form(row.value, in_array=row.line is None)
+    if format is None:
+        keys = ", ".join(map(repr, itertools.islice(row.value, 5)))
         raise DataError(
-            f"{read[-1].where}: expected the keys 'query' and 'tools' (or BFCL's 'question' and "
-            f"'function'), found {keys or 'none'}{advice}"
+            f"{row.where}: expected the keys 'query' and 'tools' (or BFCL's 'question' and "
+            f"'function', OpenAI's 'messages' and 'tools', or Hammer's 'instruction' and "
+            f"'output'), found {keys or 'none'}{_advice(row.value)}"
         )
     return format, itertools.chain(read, rows)
 
 
-def _parser(path: Path, format: str) -> Callable[[Row], Record]:
-    if format != "bfcl":
-        return lambda row: _parse_row(row, packed=format == "xlam")
-    answers = _bfcl_answers(path)
-    return lambda row: _parse_bfcl(row, path.name, answers)
+def _form(value: dict[str, Any], *, in_array: bool) -> str | None:
+    if "question" in value and "function" in value:
+        return "bfcl"
+    if "messages" in value and "query" not in value:
+        return "openai"
+    if "query" in value and "tools" in value:
+        if isinstance(value["tools"], str):
+            return "xlam"
+        return "toolalpaca" if in_array and "id" not in value else "record"
+    if "instruction" in value and "output" in value:
+        return "toolalpaca"
+    return None
 
 
-def _mapping(row: Row) -> tuple[str, dict[str, Any]]:
-    if row.problem:
-        raise DataError(row.problem)
-    if not isinstance(row.value, dict):
-        raise DataError(f"expected an object, found {type(row.value).__name__}")
-    if row.id is None:
-        raise DataError("id: expected a string or an integer")
-    try:
-        json.dumps(row.value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError("expected Unicode text, found a lone surrogate") from None
-    return row.id, dict(row.value)
+def _advice(value: dict[str, Any]) -> str:
+    if "ground_truth" in value:
+        return "; these are BFCL's answers: name the file of the questions"
+    if "involved_classes" in value:
+        return "; BFCL's multi-turn categories need its simulated services and are not read"
+    if "prompt" in value and "completions" in value:
+        return "; these are TRL's steps: see python -m toolprm_jax.tokens.trl --help"
+    return ""
+
+
+def _parser(path: Path, format: str) -> _Parser:
+    if format == "openai":
+        return parse_conversation
+    if format == "bfcl":
+        parse_bfcl = bfcl_parser(path)
+        return lambda row: [parse_bfcl(row)]
+    if format == "xlam":
+        return lambda row: [_parse_row(row, packed=True)]
+    if format == "toolalpaca":
+        return lambda row: [_parse_toolalpaca(row)]
+    return lambda row: [_parse_row(row, packed=False)]
 
 
 def _parse_row(row: Row, *, packed: bool) -> Record:
     """A row of record JSONL or ToolAlpaca; of xLAM if `packed`: JSON strings inside JSON."""
-    record_id, value = _mapping(row)
-    value.pop("id", None)
-    messages = _messages("query", value.pop("query", None))
-    tools = _tools("tools", _unpack("tools", value.pop("tools", None), packed))
-    answers, accepted = value.pop("answers", None), value.pop("accepted", None)
+    record_id, value = row_object(row)
+    tools, answers = value.pop("tools", None), value.pop("answers", None)
+    if packed:
+        tools = unpack("tools", tools)
+        # The irrelevance set may leave the string of no answers empty.
+        answers = [] if answers == "" else unpack("answers", answers)
+    accepted = value.pop("accepted", None)
     equality: Equality = "json"
     if not packed and value.get("equality") in ("json", "bfcl"):
         equality = value.pop("equality")
     golds = None
     if accepted is not None:
         golds = tuple(
-            _accepted(f"accepted[{i}]", gold) for i, gold in enumerate(_list("accepted", accepted))
+            accepted_gold(f"accepted[{i}]", gold)
+            for i, gold in enumerate(list_of("accepted", accepted))
         )
     elif answers is not None:
-        calls = _list("answers", _unpack("answers", answers, packed))
-        golds = tuple(_exact(f"answers[{i}]", call) for i, call in enumerate(calls))
-    return Record(record_id, messages, tools, golds, equality, value)
+        golds = tuple(
+            exact_gold(f"answers[{i}]", call) for i, call in enumerate(list_of("answers", answers))
+        )
+    messages = messages_of("query", value.pop("query", None))
+    return Record(
+        record_id,
+        messages,
+        tools_of("tools", tools, may_be_empty=golds == ()),
+        golds,
+        equality,
+        value,
+    )
 
 
-def _unpack(field: str, value: Any, packed: bool) -> Any:
-    if not packed or not isinstance(value, str):
-        return value
-    try:
-        return parse_json(value)
-    except DataError as error:
-        raise DataError(f"{field}: {error}") from None
+_TOOLS = re.compile(r"\[BEGIN OF AVAILABLE TOOLS\]\n(.*?)\n\[END OF AVAILABLE TOOLS\]", re.DOTALL)
+_QUERY = re.compile(r"\[BEGIN OF QUERY\]\n(.*?)\n\[END OF QUERY\]", re.DOTALL)
+_TURN = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>", re.DOTALL)
+_FENCE = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL)
 
 
-def _messages(field: str, value: Any) -> tuple[Mapping[str, str], ...]:
-    if isinstance(value, str):
-        value = [{"role": "user", "content": value}]
-    if not isinstance(value, list) or not value:
-        raise DataError(f"{field}: expected a string or a list of messages")
-    for i, message in enumerate(value):
-        if not isinstance(message, dict):
-            raise DataError(f"{field}[{i}]: expected an object with 'role' and 'content'")
-        for key in ("role", "content"):
-            if not isinstance(message.get(key), str):
-                raise DataError(f"{field}[{i}].{key}: expected a string")
-    if not value[-1]["content"].strip():
-        raise DataError(f"{field}: expected a text, found an empty one")
-    return tuple(value)
-
-
-def _list(field: str, value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise DataError(f"{field}: expected a list, found {type(value).__name__}")
-    return value
-
-
-def _name(field: str, value: Any) -> str:
-    name = value.get("name") if isinstance(value, dict) else None
-    if not isinstance(name, str) or not name:
-        raise DataError(f"{field}: expected an object with a non-empty string 'name'")
-    return name
-
-
-def _tools(field: str, value: Any) -> tuple[Tool, ...]:
-    tools = tuple(_tool(f"{field}[{i}]", tool) for i, tool in enumerate(_list(field, value)))
-    if not tools:
-        raise DataError(f"{field}: expected at least one tool, found none")
-    return tools
-
-
-def _tool(field: str, value: Any) -> Tool:
-    name = _name(field, value)
-    description = value.get("description") or ""
-    if not isinstance(description, str):
-        raise DataError(f"{field}.description: expected a string")
-    parameters = value.get("parameters")
-    parameters = {} if parameters is None else parameters
-    if not isinstance(parameters, dict):
-        raise DataError(f"{field}.parameters: expected an object")
-    if "properties" not in parameters and parameters.get("type") in _OBJECT_TYPES:
-        # A schema without properties: else its "type" would be taken for a flat parameter.
-        parameters = {**parameters, "properties": {}}
-    extra = {k: v for k, v in value.items() if k not in ("name", "description", "parameters")}
-    tool = Tool(name, description, parameters, extra)
-    if tool.is_json_schema:
-        required = parameters.get("required", [])
-        if not isinstance(required, list) or not all(isinstance(n, str) for n in required):
-            raise DataError(f"{field}.parameters.required: expected a list of strings")
-    return tool
-
-
-def _exact(field: str, value: Any) -> GoldCall:
-    name = _name(field, value)
-    if not isinstance(value.get("arguments"), dict):
-        raise DataError(f"{field}.arguments: expected an object")
-    return GoldCall.exact(Call(name, value["arguments"]))
-
-
-def _accepted(field: str, value: Any) -> GoldCall:
-    name = _name(field, value)
-    arguments, optional = value.get("arguments"), value.get("optional", [])
-    if not isinstance(arguments, dict) or not all(
-        isinstance(values, list) and values for values in arguments.values()
-    ):
-        raise DataError(f"{field}.arguments: expected a list of accepted values per parameter")
-    if not isinstance(optional, list) or not all(isinstance(n, str) for n in optional):
-        raise DataError(f"{field}.optional: expected a list of strings")
-    accepted = {parameter: tuple(values) for parameter, values in arguments.items()}
-    return GoldCall(name, accepted, frozenset(optional))
-
-
-def _bfcl_answers(path: Path) -> dict[str, Any] | None:
-    """Ground truth by id; None where no answer file exists."""
-    answers = path.parent / "possible_answer" / path.name
-    if not answers.exists():
-        return None
-    truth: dict[str, Any] = {}
-    for row in read_rows(answers):
-        record_id, value = _at(row)
-        if record_id in truth:
-            raise DataError(f"{row.where}: id: {record_id!r} was used by an earlier row")
-        truth[record_id] = value.get("ground_truth")
-    return truth
-
-
-def _at(row: Row) -> tuple[str, dict[str, Any]]:
-    try:
-        return _mapping(row)
-    except DataError as error:
-        raise DataError(f"{row.where}: {error}") from None
-
-
-def _parse_bfcl(row: Row, file_name: str, answers: Mapping[str, Any] | None) -> Record:
-    record_id, value = _mapping(row)
-    value.pop("id", None)
-    turns = _list("question", value.pop("question", None))
-    if len(turns) != 1:
-        raise DataError(f"question: expected one turn, found {len(turns)}")
-    messages = _messages("question[0]", turns[0])
-    functions = value.pop("function", None)
-    tools = _tools("function", [functions] if isinstance(functions, dict) else functions)
-    golds = None
-    if answers is not None:
-        if record_id not in answers:
-            raise DataError(f"id: expected an answer for {record_id!r} in possible_answer")
-        truth = _list("possible_answer", answers[record_id])
-        golds = tuple(_bfcl_gold(f"possible_answer[{i}]", gold) for i, gold in enumerate(truth))
-    elif "irrelevance" in file_name:
-        golds = ()
-    return Record(record_id, messages, tools, golds, "bfcl", value)
-
-
-def _bfcl_gold(field: str, value: Any) -> GoldCall:
-    if not isinstance(value, dict) or len(value) != 1:
-        raise DataError(f"{field}: expected an object with one function name")
-    ((name, arguments),) = value.items()
-    if not isinstance(arguments, dict):
-        raise DataError(f"{field}.{name}: expected an object")
-    accepted: dict[str, tuple[Any, ...]] = {}
-    optional = set()
-    for parameter, values in arguments.items():
-        if not isinstance(values, list) or not values:
-            raise DataError(f"{field}.{name}.{parameter}: expected a list of accepted values")
-        if "" in values:
-            optional.add(parameter)
-        given = tuple(v for v in values if v != "")
-        accepted[parameter] = given or ("",)
-    return GoldCall(name, accepted, frozenset(optional))
+def _parse_toolalpaca(row: Row) -> Record:
+    """A row of ToolAlpaca as Hammer evaluates it: plain, or as the text of Hammer's prompt."""
+    if not isinstance(row.value, dict) or "instruction" not in row.value:
+        return _parse_row(row, packed=False)
+    record_id, value = row_object(row)
+    prompt, output = value.pop("instruction"), value.pop("output", None)
+    for name, text in (("instruction", prompt), ("output", output)):
+        if not isinstance(text, str):
+            raise DataError(f"{name}: expected a string, found {type(text).__name__}")
+    tools = _TOOLS.search(prompt)
+    if tools is None:
+        raise DataError("instruction: expected [BEGIN OF AVAILABLE TOOLS] and the tools as JSON")
+    query = _QUERY.search(prompt)
+    turns = _TURN.findall(prompt[tools.end() :])
+    if query:
+        messages = messages_of("instruction", query[1])
+    else:
+        messages = messages_of(
+            "instruction", [{"role": role, "content": text} for role, text in turns]
+        )
+    if value.get("input") == "":
+        del value["input"]
+    fenced = _FENCE.fullmatch(output)
+    answers = list_of("output", unpack("output", fenced[1] if fenced else output))
+    golds = tuple(exact_gold(f"output[{i}]", call) for i, call in enumerate(answers))
+    listed = tools_of("instruction", unpack("instruction", tools[1]), may_be_empty=not golds)
+    return Record(record_id, messages, listed, golds, extra=value)

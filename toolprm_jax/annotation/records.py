@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from .grammar_types import Dress
+
 Equality = Literal["json", "bfcl"]
 
 
@@ -30,8 +32,12 @@ class Tool:
     @property
     def is_json_schema(self) -> bool:
         """Whether `parameters` is a JSON Schema object rather than the flat form."""
-        return isinstance(self.parameters.get("properties"), Mapping) and isinstance(
-            self.parameters.get("type"), str
+        properties, type_ = self.parameters.get("properties"), self.parameters.get("type")
+        if not isinstance(properties, Mapping):
+            return False
+        # Some leave the type out; in the flat form a parameter "properties" holds no schemas.
+        return isinstance(type_, str | list) or (
+            type_ is None and all(isinstance(schema, Mapping) for schema in properties.values())
         )
 
     @property
@@ -81,17 +87,25 @@ class Call:
 class GoldCall:
     """A call that is right: per parameter the values that are accepted, at least one each.
 
-    `optional` names the parameters that may also be left out (BFCL's `""`).
+    `optional` names the parameters that may also be left out (BFCL's `""`); `extra` keeps the
+    other keys of the answer, such as OpenAI's call id.
     """
 
     name: str
     arguments: Mapping[str, tuple[Any, ...]]
     optional: frozenset[str] = frozenset()
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def exact(cls, call: Call) -> GoldCall:
+    def exact(cls, call: Call, extra: Mapping[str, Any] | None = None) -> GoldCall:
         """The gold that accepts exactly `call`."""
-        return cls(call.name, {name: (value,) for name, value in call.arguments.items()})
+        accepted = {name: (value,) for name, value in call.arguments.items()}
+        return cls(call.name, accepted, extra=extra or {})
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether one call, and no other, is accepted."""
+        return not self.optional and all(len(values) == 1 for values in self.arguments.values())
 
     def first(self) -> Call:
         """The call that takes the first accepted value of every parameter."""
@@ -102,12 +116,13 @@ class GoldCall:
 class Record:
     """A query, its tools, and the gold calls.
 
-    `messages` are `{"role", "content"}`; `answers` is `()` where no call is right and None where
+    `messages` are `{"role", "content"}`, in a history also with `calls`, a list of `{"name",
+    "arguments"}` that the message made; `answers` is `()` where no call is right and None where
     the gold is not known; `equality` says how values compare; `extra` keeps unknown keys.
     """
 
     id: str
-    messages: tuple[Mapping[str, str], ...]
+    messages: tuple[Mapping[str, Any], ...]
     tools: tuple[Tool, ...]
     answers: tuple[GoldCall, ...] | None
     equality: Equality = "json"
@@ -123,6 +138,13 @@ class Record:
         return replace(self, **changes)
 
 
-def calls_json(calls: Sequence[Call]) -> str:
-    """A list of calls as compact one-line JSON in the list dress."""
-    return json.dumps([call.to_json() for call in calls], ensure_ascii=False)
+def dress_calls(spelled: Sequence[str], dress: Dress) -> str:
+    """Calls, each written as JSON, in one dress: "list" or "tool_call"."""
+    if dress == "list":
+        return "[" + ", ".join(spelled) + "]"
+    return "\n".join(f"<tool_call>\n{call}\n</tool_call>" for call in spelled)
+
+
+def spell_calls(calls: Sequence[Call], dress: Dress = "list") -> str:
+    """Calls as a completion states them in one dress: "list" or "tool_call"."""
+    return dress_calls([json.dumps(call.to_json(), ensure_ascii=False) for call in calls], dress)

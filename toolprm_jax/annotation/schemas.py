@@ -8,9 +8,9 @@ from typing import Any
 from .records import Tool
 
 # Keywords of JSON Schema that hold one schema, a list of schemas, or schemas by name.
-_ONE = ("items", "additionalProperties", "not")
+_ONE = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_BY_NAME = ("$defs", "definitions")
+_BY_NAME = ("$defs", "definitions", "patternProperties")
 _VALUES = ("default", "const", "enum", "example", "examples")
 
 

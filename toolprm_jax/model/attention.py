@@ -49,7 +49,8 @@ def attend(q_BxSxHxD: Array, blocks: Sequence[tuple[Array, Array, Array]]) -> Ar
     q = q.transpose(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * length, dim)
     scores = []
     for keys, _, mask in blocks:
-        s = jnp.einsum("bksd,btkd->bkst", q, keys).astype(jnp.float32)
+        # Scores are never rounded to the queries' dtype.
+        s = jnp.einsum("bksd,btkd->bkst", q, keys, preferred_element_type=jnp.float32)
         bias = jnp.where(mask, 0.0, _MASKED)[:, None, None]
         scores.append(s.reshape(batch, kv_heads, groups, length, -1) + bias)
     highest = jnp.max(jnp.stack([jnp.max(s, axis=-1, keepdims=True) for s in scores]), axis=0)
@@ -59,7 +60,7 @@ def attend(q_BxSxHxD: Array, blocks: Sequence[tuple[Array, Array, Array]]) -> Ar
         weights = jnp.exp(s - jax.lax.stop_gradient(highest))
         total += jnp.sum(weights, axis=-1, keepdims=True)
         weights = weights.reshape(batch, kv_heads, groups * length, -1).astype(values.dtype)
-        out += jnp.einsum("bkst,btkd->bksd", weights, values).astype(jnp.float32)
+        out += jnp.einsum("bkst,btkd->bksd", weights, values, preferred_element_type=jnp.float32)
     out = out.reshape(batch, kv_heads, groups, length, dim) / total
     out = out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, dim)
     return out.astype(q_BxSxHxD.dtype)

@@ -12,6 +12,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 from etils import epath
 
 from ..annotation.records import DataError
+from .adapters import Adapter, Lora
 from .decoder import DecoderConfig, Params
 
 MANIFEST_FILE = "toolprm_manifest.json"
@@ -117,6 +118,53 @@ def read_run(directory: epath.PathLike) -> dict[str, Any]:
         raise CheckpointError(f"{path}: damaged: not JSON") from None
 
 
+def whole_checkpoint(directory: epath.PathLike) -> epath.Path:
+    """One step's directory, checked against its manifest.
+
+    Args:
+      directory: it, or the one that holds the steps (then the newest whole one).
+
+    Raises:
+      CheckpointError: no whole checkpoint is there.
+    """
+    folder = epath.Path(directory)
+    if (folder / RUN_FILE).exists():
+        verify_manifest(folder)
+        return folder
+    newest = newest_valid(folder)
+    if newest is None:
+        raise CheckpointError(f"{folder}: no whole checkpoint")
+    return newest
+
+
+def read_params(
+    directory: epath.PathLike, sharding: jax.sharding.Sharding | None = None
+) -> tuple[DecoderConfig, Params]:
+    """Only the parameters in one step's directory, which must be whole; see `restore_params`."""
+    folder = epath.Path(directory)
+    config = DecoderConfig(**read_run(folder)["decoder"])
+    return config, _read_arrays(folder, sharding)
+
+
+def _read_arrays(folder: epath.Path, sharding: jax.sharding.Sharding | None) -> Params:
+    target = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    saved: Any = ocp.checkpointables_metadata(folder).metadata["params"]
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), saved
+    )
+    return ocp.load_checkpointables(folder, {"params": abstract})["params"]
+
+
+def read_adapter_checkpoint(directory: epath.PathLike) -> Adapter | None:
+    """The adapter in one step's directory, which must be whole; None where it holds a model."""
+    folder = epath.Path(directory)
+    found = read_run(folder).get("adapter")
+    if found is None:
+        return None
+    lora = {name: tuple(v) if isinstance(v, list) else v for name, v in found["lora"].items()}
+    return Adapter(found["base"], Lora(**lora), _read_arrays(folder, None))
+
+
 def restore_params(
     directory: epath.PathLike, sharding: jax.sharding.Sharding | None = None
 ) -> tuple[DecoderConfig, Params]:
@@ -124,7 +172,7 @@ def restore_params(
 
     Args:
       directory: one step's directory, or the one that holds them (then the newest whole one).
-      sharding: of every parameter; the first device if None.
+      sharding: of every parameter; the first local device if None.
 
     Returns:
       The shape of the decoder and its float32 parameters.
@@ -132,18 +180,4 @@ def restore_params(
     Raises:
       CheckpointError: no whole checkpoint is there.
     """
-    folder = epath.Path(directory)
-    if not (folder / RUN_FILE).exists():
-        newest = newest_valid(folder)
-        if newest is None:
-            raise CheckpointError(f"{folder}: no whole checkpoint")
-        folder = newest
-    else:
-        verify_manifest(folder)
-    config = DecoderConfig(**read_run(folder)["decoder"])
-    target = sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    saved: Any = ocp.checkpointables_metadata(folder).metadata["params"]
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), saved
-    )
-    return config, ocp.load_checkpointables(folder, {"params": abstract})["params"]
+    return read_params(whole_checkpoint(directory), sharding)

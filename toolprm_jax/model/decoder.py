@@ -1,4 +1,4 @@
-"""A Qwen2-architecture decoder in Flax Linen, over token trees and over caches."""
+"""A Qwen2, Qwen3 or Llama decoder in Flax Linen, over token trees and over caches."""
 
 from __future__ import annotations
 
@@ -9,19 +9,31 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from numpy.typing import NDArray
 
 from .attention import attend, tree_visibility
 
 Params = Any  # a plain pytree of arrays: {"params": {...}}
 
 
+class RopeScaling(NamedTuple):
+    """Llama 3's stretch of the rotary embedding; names and meanings are those of `config.json`."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: int
+
+
 @dataclass(frozen=True)
 class DecoderConfig:
     """Shape of a decoder; the names and meanings are those of a Qwen2 `config.json`.
 
-    `dtype` is the dtype of the computation; parameters are created in float32. `remat` recomputes
-    each layer in the backward pass.
+    `qk_norm` normalises each head's queries and keys, as Qwen3 does. `max_positions` is written to
+    exported models and changes no result. `dtype` is the dtype of the computation; parameters are
+    created in float32. `remat` recomputes each layer in the backward pass.
     """
 
     vocab_size: int
@@ -34,9 +46,19 @@ class DecoderConfig:
     rope_theta: float = 1_000_000.0
     rms_norm_eps: float = 1e-6
     qkv_bias: bool = True
+    qk_norm: bool = False
+    rope_scaling: RopeScaling | None = None
     tie_embeddings: bool = False
+    max_positions: int = 32_768
     dtype: str = "float32"
     remat: bool = False
+
+    def __post_init__(self) -> None:
+        """Gives `rope_scaling` its type back: JSON keeps it as a list, configs as a dict."""
+        given: Any = self.rope_scaling
+        if given is not None:
+            scaling = RopeScaling(**given) if isinstance(given, dict) else RopeScaling(*given)
+            object.__setattr__(self, "rope_scaling", scaling)
 
 
 class KeyValues(NamedTuple):
@@ -46,15 +68,33 @@ class KeyValues(NamedTuple):
     values: Array  # [layers, B, T, K, D]
 
 
-def rope(positions_BxS: Array, head_dim: int, theta: float) -> tuple[Array, Array]:
+def rope_frequencies(config: DecoderConfig) -> NDArray[np.float32]:
+    """Radians per position of each pair of a head's dimensions, float32[head_dim / 2].
+
+    Source: arXiv:2104.09864; the stretch is Llama 3.1's (arXiv:2407.21783, section 3.4): slow
+    turns are divided by `factor`, fast ones stay, those between are blended.
+    """
+    # Rounded where transformers on torch rounds: an error of one bit is felt 2,000 tokens on.
+    exponents = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
+    powers = np.power(config.rope_theta, exponents.astype(np.float64)).astype(np.float32)
+    frequencies = np.float32(1) / powers
+    scaling = config.rope_scaling
+    if scaling is None:
+        return frequencies
+    turns = scaling.original_max_position_embeddings / (np.float32(2 * np.pi) / frequencies)
+    fast = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    fast = np.clip(fast, 0, 1)
+    return ((1 - fast) * frequencies / scaling.factor + fast * frequencies).astype(np.float32)
+
+
+def rope(positions_BxS: Array, frequencies: NDArray[np.float32]) -> tuple[Array, Array]:
     """Cosines and sines of the rotary embedding, float32[B, S, 1, head_dim / 2] each."""
-    frequencies = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
     angles = positions_BxS[..., None, None].astype(jnp.float32) * frequencies[None, None, None, :]
     return jnp.cos(angles), jnp.sin(angles)
 
 
 def rotate(x: Array, cos: Array, sin: Array) -> Array:
-    """Rotates `[B, S, H, D]` in pairs `(d, d + D/2)`, as Hugging Face Qwen2 and Llama do."""
+    """Rotates `[B, S, H, D]` in pairs `(d, d + D/2)`, as Hugging Face models do."""
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return rotated.astype(x.dtype)
@@ -81,10 +121,15 @@ class Attention(nn.Module):
             dense = nn.Dense(heads * c.head_dim, use_bias=c.qkv_bias, dtype=c.dtype, name=name)
             return dense(x).reshape(*x.shape[:2], heads, c.head_dim)
 
-        q = rotate(project(c.num_heads, "q_proj"), *angles)
-        own = KeyValues(
-            rotate(project(c.num_kv_heads, "k_proj"), *angles), project(c.num_kv_heads, "v_proj")
-        )
+        def rotated(heads: int, letter: str) -> Array:
+            projected = project(heads, f"{letter}_proj")
+            if c.qk_norm:
+                norm = nn.RMSNorm(epsilon=c.rms_norm_eps, dtype=c.dtype, name=f"{letter}_norm")
+                projected = norm(projected)
+            return rotate(projected, *angles)
+
+        q = rotated(c.num_heads, "q")
+        own = KeyValues(rotated(c.num_kv_heads, "k"), project(c.num_kv_heads, "v_proj"))
         blocks = [(kv.keys, kv.values, m) for kv, m in zip(cache, cache_masks, strict=True)]
         out = attend(q, [*blocks, (own.keys, own.values, mask)])
         out = out.reshape(*x.shape[:2], c.num_heads * c.head_dim)
@@ -179,7 +224,7 @@ class Decoder(nn.Module):
         cache_masks: Sequence[Array] = (),
     ) -> tuple[Array, KeyValues]:
         c = self.config
-        angles = rope(positions, c.head_dim, c.rope_theta)
+        angles = rope(positions, rope_frequencies(c))
         x, own = self.layers(
             self.embed_tokens(tokens), tuple(cache), angles, mask, tuple(cache_masks)
         )
@@ -251,22 +296,30 @@ class Decoder(nn.Module):
             rows = self.embed_tokens.embedding[ids]
         else:
             rows = self.lm_head.variables["params"]["kernel"].T[ids]
-        return (hidden @ rows.T.astype(hidden.dtype)).astype(jnp.float32)
+        return jnp.matmul(
+            hidden, rows.T.astype(hidden.dtype), preferred_element_type=jnp.float32
+        )
 
 
-def init_params(config: DecoderConfig, key: Array) -> Params:
+def init_params(config: DecoderConfig, key: Array, model: Decoder | None = None) -> Params:
     """Fresh parameters: `{"params": ...}`, float32, fan-in initialised.
 
     Args:
       config: shape of the decoder.
       key: a PRNG key, consumed.
+      model: whose parameters, where it has more than the plain decoder.
     """
-    model = Decoder(config)
+    model = model or Decoder(config)
 
     def touch_all(module: Decoder, tokens: Array) -> Array:
         return module.logits(module(tokens, jnp.zeros_like(tokens), tokens + 1))
 
     return model.init(key, jnp.zeros((1, 1), jnp.int32), method=touch_all)
+
+
+def abstract_params(config: DecoderConfig) -> Params:
+    """The shapes of `init_params`, as `jax.ShapeDtypeStruct`, without computing anything."""
+    return jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
 
 
 def num_params(params: Params) -> int:

@@ -1,78 +1,235 @@
-"""A start for small models trained from scratch: one induction head, in place from the first step.
+"""A start for small models trained from scratch: heads that copy, and that choose what to copy.
 
-Function calling with masked names is copying, and copying takes two heads in a row: one that looks
-at the previous token, and one that finds the earlier token whose previous token is the present
-one. Small models need millions of tokens to find the pair; here it is written into the first two
-layers, for training to refine. All else keeps its random start.
+Function calling with masked names is copying (a name, a value) and choosing what to copy (the tool
+whose description shares words with the query, the value beside the words that describe it). Both
+take several attention heads in a row, which small models need many millions of tokens to find.
+Here rough versions are written into four layers, for training to refine; all else keeps a random
+start, with its outputs damped so that it does not drown them:
+
+  head   layer 0           layer 1                   layer 2                     layer 3
+  copy   previous token    same token's successor
+  tool                     start of the last name    its tool, from like words   tools of the query
+  value                    start of the last         its parameter, from like    tokens of the same
+                           parameter                 words just before           parameter
 """
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from .decoder import DecoderConfig, Params
+from .decoder import DecoderConfig, Params, init_params
 
 _FAST = 5  # frequencies of the rotary embedding that tell neighbours apart
+_MEDIUM = (3, 4, 5)  # that fall off over a line
+_SLOW = (4, 5)  # that fall off over a query
 _STEADY_TURN = 0.02  # radians per token, at most, of the frequencies that match content
-_BIAS = 8.0  # of the previous-token head
-_MATCH = 2.0  # gain of the queries and keys of the matching head
-_WRITE = 3.0  # gain of what the two heads write, against an embedding's 1
-_READ = 0.1  # gain of the output layer on what the matching head writes
+_TOOL_WIDTH, _PARAMETER_WIDTH = 14, 12  # dimensions that stand for a tool's or parameter's name
+_DAMP = 0.3  # of the random outputs
+_READ = 0.1  # gain of the output layer on what is copied
 
 
-def with_induction_head(config: DecoderConfig, params: Params, key: Array) -> Params:
-    """Writes a previous-token head and a matching head into fresh parameters.
+class _Heads:
+    """Writes heads, one per key-value group, into copies of the attention parameters."""
+
+    def __init__(self, config: DecoderConfig, attention: Params) -> None:
+        self.attention = jax.tree.map(np.array, attention)
+        self._dim = config.head_dim
+        self._group = config.num_heads // config.num_kv_heads
+        half = self._dim // 2
+        self.turns = config.rope_theta ** (-2 * np.arange(half) / self._dim)
+        steady = np.flatnonzero(self.turns <= _STEADY_TURN)
+        self.steady = np.concatenate([steady, steady + half])
+
+    def part(self, layer: int, group: int, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Views of a head's kernel (`o`: `[dim, width]`, else `[width, dim]`) and its bias."""
+        start = group * self._dim * (self._group if name in "qo" else 1)
+        projection = self.attention[f"{name}_proj"]
+        own = slice(start, start + self._dim)
+        if name == "o":
+            return projection["kernel"][layer, own], None
+        return projection["kernel"][layer, :, own], projection["bias"][layer, own]
+
+    def clear(self, layer: int, group: int) -> None:
+        """Zeroes a head."""
+        for name in "qkvo":
+            kernel, bias = self.part(layer, group, name)
+            kernel[...] = 0.0
+            if bias is not None:
+                bias[...] = 0.0
+
+    def move(
+        self, layer: int, group: int, source: np.ndarray, target: np.ndarray, gain: float
+    ) -> None:
+        """What a head reads, and where it writes it: `[width, n]` each."""
+        self.part(layer, group, "v")[0][:, : source.shape[1]] = source
+        self.part(layer, group, "o")[0][: target.shape[1]] = gain * target.T
+
+    def same(self, layer: int, group: int, query: np.ndarray, key: np.ndarray, gain: float) -> None:
+        """The head looks where the key's part of the residual is like the query's."""
+        used = self.steady[: query.shape[1]]
+        self.part(layer, group, "q")[0][:, used] = gain * query
+        self.part(layer, group, "k")[0][:, used] = gain * key
+
+    def after(self, layer: int, group: int, above: np.ndarray) -> None:
+        """The head looks at the nearest token whose previous token lies along `above`."""
+        bias = self.part(layer, group, "q")[1]
+        assert bias is not None
+        bias[list(_MEDIUM)] = 6.0
+        self.part(layer, group, "k")[0][:, list(_MEDIUM)] = 2.0 * above[:, None]
+
+    def near(self, layer: int, group: int) -> None:
+        """The head looks at all tokens that are not far back."""
+        for name in "qk":
+            bias = self.part(layer, group, name)[1]
+            assert bias is not None
+            bias[list(_SLOW)] = 3.5
+
+    def previous(self, layer: int, group: int) -> None:
+        """The head looks at the previous token: biases alone make its score peak there."""
+        fast = np.arange(min(_FAST, self._dim // 2))
+        q, k = self.part(layer, group, "q")[1], self.part(layer, group, "k")[1]
+        assert q is not None
+        assert k is not None
+        k[fast] = 8.0
+        q[fast] = 8.0 * np.cos(self.turns[fast])
+        q[self._dim // 2 + fast] = -8.0 * np.sin(self.turns[fast])
+
+
+def with_retrieval_heads(
+    config: DecoderConfig,
+    params: Params,
+    key: Array,
+    name_marks: Sequence[int],
+    parameter_marks: Sequence[int],
+) -> Params:
+    """Writes heads that copy, and that choose what to copy, into fresh parameters.
 
     Args:
-      config: with `qkv_bias`, untied embeddings, at least two layers.
+      config: with `qkv_bias`, untied embeddings, at least four layers, three key-value heads of 32
+        and a hidden size of 128.
       params: fresh parameters.
       key: a PRNG key, consumed.
+      name_marks: ids of the tokens after which a tool's name starts.
+      parameter_marks: ids of the tokens after which a parameter's name starts.
 
     Raises:
-      ValueError: the architecture has no room for the pair.
+      ValueError: the architecture has no room for the heads.
 
-    Source: our choice; the mechanism is the induction head of in-context copying.
+    Source: our choice; copying is the induction head of in-context learning.
     """
-    if not config.qkv_bias or config.tie_embeddings or config.num_layers < 2:
-        raise ValueError("an induction head needs qkv_bias, untied embeddings and two layers")
-    width, dim, half = config.hidden_size, config.head_dim, config.head_dim // 2
-    turns = config.rope_theta ** (-2 * np.arange(half) / dim)
-    steady = np.flatnonzero(turns <= _STEADY_TURN)
-    steady = np.concatenate([steady, steady + half])
-    basis = jnp.linalg.qr(jax.random.normal(key, (width, width)))[0]
-    match, above, copied = np.split(
-        np.asarray(basis), [len(steady), 2 * len(steady)], axis=1
-    )  # what is matched, where the previous token's is written, what is copied
-    copied = copied[:, :dim]
-
+    if not config.qkv_bias or config.tie_embeddings:
+        raise ValueError("retrieval heads need qkv_bias and untied embeddings")
+    if config.num_layers < 4 or config.num_kv_heads < 3:
+        raise ValueError("retrieval heads need four layers and three key-value heads")
+    if config.hidden_size < 128 or config.head_dim < 32:
+        raise ValueError("retrieval heads need a hidden size of 128 and heads of 32")
     outer = params["params"]
-    attention = jax.tree.map(np.array, outer["layers"]["self_attn"])
-    q, k, v, o = (attention[f"{name}_proj"] for name in "qkvo")
-    # Layer 0, first head: query and key biases alone, so the score depends on the distance alone
-    # and peaks at one token.
-    fast = np.arange(min(_FAST, half))
-    for projection in (q, k):
-        projection["kernel"][0, :, :dim] = 0.0
-    k["bias"][0, fast] = _BIAS
-    q["bias"][0, fast] = _BIAS * np.cos(turns[fast])
-    q["bias"][0, half + fast] = -_BIAS * np.sin(turns[fast])
-    v["kernel"][0, :, :dim] = 0.0
-    v["kernel"][0][:, steady] = match
-    o["kernel"][0, :dim] = 0.0
-    o["kernel"][0, steady] = _WRITE * above.T
-    # Layer 1, first head: the present token against what stands above earlier ones.
-    for projection, source in ((q, match), (k, above)):
-        projection["kernel"][1, :, :dim] = 0.0
-        projection["kernel"][1][:, steady] = _MATCH * source
-    v["kernel"][1, :, :dim] = copied
-    o["kernel"][1, :dim] = _WRITE * copied.T
-    read = _READ * copied @ copied.T @ np.asarray(outer["embed_tokens"]["embedding"]).T
+    layers = _damped(outer["layers"])
+    heads = _Heads(config, layers["self_attn"])
+    matched, width = len(heads.steady), config.hidden_size
+    basis = np.asarray(jnp.linalg.qr(jax.random.normal(key, (width, width)))[0])
+    sizes = (matched, matched, config.head_dim, *2 * (_TOOL_WIDTH,), *2 * (_PARAMETER_WIDTH,))
+    # Parts of the residual: what is matched, where the previous token's is written, what is
+    # copied; the name of the tool and of the parameter a token belongs to, and those it speaks for.
+    own, above, copied, tool, tool_vote, parameter, parameter_vote = np.split(
+        basis, np.cumsum(sizes), axis=1
+    )[: len(sizes)]
+    name = copied[:, :_TOOL_WIDTH]
+    parameter_name = copied[:, _TOOL_WIDTH : _TOOL_WIDTH + _PARAMETER_WIDTH]
+    embedding = np.asarray(outer["embed_tokens"]["embedding"])
+
+    def marks(ids: Sequence[int]) -> np.ndarray:
+        seen = (embedding[np.asarray(ids)] @ own).T
+        seen /= np.linalg.norm(seen, axis=0)
+        # The direction on which all marks read one.
+        return above @ seen @ np.linalg.solve(seen.T @ seen, np.ones(len(ids)))
+
+    for layer, groups in enumerate(((0,), (0, 1, 2), (1, 2), (1, 2))):
+        for group in groups:
+            heads.clear(layer, group)
+    heads.previous(0, 0)
+    heads.move(0, 0, own, above, 3.0)
+    heads.same(1, 0, own, above, 2.0)
+    heads.move(1, 0, copied, copied, 3.0)
+
+    heads.after(1, 1, marks(name_marks))
+    heads.move(1, 1, name, tool, 3.0)
+    heads.same(2, 1, own, above, 3.0)
+    heads.move(2, 1, tool, tool_vote, 3.0)
+    heads.near(3, 1)
+    heads.move(3, 1, tool_vote, name, 10.0)
+
+    heads.after(1, 2, marks(parameter_marks))
+    heads.move(1, 2, parameter_name, parameter, 3.0)
+    heads.same(2, 2, above, above, 3.0)
+    heads.move(2, 2, parameter, parameter_vote, 3.0)
+    heads.same(3, 2, parameter, parameter_vote, 2.0)
+    heads.move(3, 2, copied, copied, 6.0)
+
+    read = _READ * copied @ copied.T @ embedding.T
     changed = {
         **outer,
-        "layers": {**outer["layers"], "self_attn": attention},
+        "layers": {**layers, "self_attn": heads.attention},
         "lm_head": {"kernel": outer["lm_head"]["kernel"] + read},
     }
     return jax.tree.map(jnp.asarray, {"params": changed})
+
+
+def with_more_layers(
+    config: DecoderConfig, params: Params, count: int, key: Array
+) -> tuple[DecoderConfig, Params]:
+    """Puts fresh layers on top, damped, so that the model starts close to what it was.
+
+    A reward model that starts from its policy can then compare what the policy would have said
+    next, which is known only above its last layer, with what was said: the first fresh layer has
+    a head that looks at the previous token.
+
+    Args:
+      config: with `qkv_bias`.
+      params: its parameters.
+      count: of fresh layers.
+      key: a PRNG key, consumed.
+
+    Returns:
+      The deeper shape and its parameters.
+
+    Raises:
+      ValueError: the architecture has no biases to write the head into.
+
+    Source: our choice.
+    """
+    if not config.qkv_bias:
+        raise ValueError("fresh layers need qkv_bias")
+    deeper = dataclasses.replace(config, num_layers=config.num_layers + count)
+    fresh = init_params(dataclasses.replace(config, num_layers=count), key)["params"]["layers"]
+    heads = _Heads(config, fresh["self_attn"])
+    for name in "qk":
+        kernel, bias = heads.part(0, 0, name)
+        assert bias is not None
+        kernel[...] = 0.0
+        bias[...] = 0.0
+    heads.previous(0, 0)
+    fresh = _damped({**fresh, "self_attn": heads.attention})
+    layers = jax.tree.map(
+        lambda old, new: jnp.concatenate([old, jnp.asarray(new, old.dtype)]),
+        params["params"]["layers"],
+        fresh,
+    )
+    return deeper, {"params": {**params["params"], "layers": layers}}
+
+
+def _damped(layers: Params) -> Params:
+    """Layers with weaker outputs."""
+    damp = partial(jax.tree.map, lambda x: _DAMP * x)
+    return {
+        **layers,
+        "self_attn": {**layers["self_attn"], "o_proj": damp(layers["self_attn"]["o_proj"])},
+        "mlp": {**layers["mlp"], "down_proj": damp(layers["mlp"]["down_proj"])},
+    }

@@ -13,6 +13,7 @@ from ..tokens.tree import TreeBatch
 from .decoder import Decoder, Params
 
 Sums = dict[str, Array]  # sums over a batch: add them up over batches, then divide
+_CHUNK = 128  # tokens of each row whose logits exist at once
 
 
 def step_logits(
@@ -61,22 +62,45 @@ def lm_sums(model: Decoder, params: Params, batch: TreeBatch) -> Sums:
     """Weighted sums of next-token cross-entropy over the edges of the trees of a batch.
 
     Each weighted token is predicted from its parent's hidden state, so a token with several
-    children is trained on each of them.
+    children is trained on each of them. Only chunks that hold a weighted token reach the output
+    layer, and their logits are computed again in the backward pass, so `[B, S, V]` never exists.
 
     Returns:
       float32 scalars: `loss` (nats), `weight`, `hits` (the token is the likeliest).
+
+    Source: our choice.
     """
-    hidden = model.apply(params, batch.tokens, batch.positions, batch.exits)
-    sources = jnp.take_along_axis(jnp.asarray(hidden), batch.parents[..., None], axis=1)
-    logits: Any = model.apply(params, sources, method=Decoder.logits)
-    log_probs = jax.nn.log_softmax(logits)
-    picked = jnp.take_along_axis(log_probs, batch.tokens[..., None], axis=-1)[..., 0]
-    hits = jnp.argmax(logits, axis=-1) == batch.tokens
-    return {
-        "loss": -jnp.sum(picked * batch.weights),
-        "weight": jnp.sum(batch.weights),
-        "hits": jnp.sum(jnp.where(hits, batch.weights, 0.0)),
-    }
+    hidden = jnp.asarray(model.apply(params, batch.tokens, batch.positions, batch.exits))
+    # Weighted tokens first in each row, so that the chunks without any are as many as can be.
+    order = jnp.argsort(batch.weights == 0, axis=1, stable=True)
+
+    def chunked(x: Any) -> Array:
+        """`[B, S, ...]` in that order, as `[chunks, B, _CHUNK, ...]`."""
+        axes = (1,) * (x.ndim - 2)
+        x = jnp.take_along_axis(x, order.reshape(*order.shape, *axes), axis=1)
+        x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % _CHUNK), *((0, 0),) * (x.ndim - 2)))
+        return jnp.moveaxis(x.reshape(x.shape[0], -1, _CHUNK, *x.shape[2:]), 1, 0)
+
+    sources = jnp.take_along_axis(hidden, batch.parents[..., None], axis=1)
+
+    @jax.checkpoint
+    def sums_of(sources: Array, tokens: Array, weights: Array) -> tuple[Array, Array]:
+        logits: Any = model.apply(params, sources, method=Decoder.logits)
+        picked = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+        losses = jax.nn.logsumexp(logits, axis=-1) - picked
+        hits = jnp.argmax(logits, axis=-1) == tokens
+        return jnp.sum(losses * weights), jnp.sum(jnp.where(hits, weights, 0.0))
+
+    zero = jnp.zeros((), jnp.float32)
+
+    def add(total: tuple[Array, Array], chunk: tuple[Array, ...]) -> Any:
+        weighted = jnp.any(chunk[2] > 0)
+        loss, hits = jax.lax.cond(weighted, sums_of, lambda *_: (zero, zero), *chunk)
+        return (total[0] + loss, total[1] + hits), None
+
+    chunks = (chunked(sources), chunked(batch.tokens), chunked(batch.weights))
+    (loss, hits), _ = jax.lax.scan(add, (zero, zero), chunks)
+    return {"loss": loss, "weight": jnp.sum(batch.weights), "hits": hits}
 
 
 def means(sums: Sums) -> dict[str, Array]:

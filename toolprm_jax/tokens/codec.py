@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from ..annotation.corrupt import gold_completion
 from ..annotation.records import DataError, Record
-from .contract import Contract, ContractError
-from .prompts import Template, get_template
+from .contract import MARKER_TOKENS, Contract, ContractError, chat_template_hash
+from .prompts import Template, chat_messages, chat_tools, get_template
 from .vocabulary import token_bytes, vocabulary_hash
 
 
@@ -31,19 +33,27 @@ class Codec:
     """A tokenizer with the template and the ids of a contract.
 
     Raises:
-      ContractError: the tokenizer is not the contract's.
+      ContractError: the tokenizer, or its chat template, is not the contract's.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, contract: Contract) -> None:
-        found = vocabulary_hash(tokenizer)
+        found = vocabulary_hash(tokenizer, MARKER_TOKENS)
         if found != contract.vocabulary:
             raise ContractError(
                 f"the contract's vocabulary is {contract.vocabulary[:12]}..., "
                 f"the tokenizer's {found[:12]}...: another tokenizer than in training"
             )
+        vocabulary = tokenizer.get_vocab()
+        markers = zip(MARKER_TOKENS, contract.marker_ids, strict=True)
+        if any(vocabulary.get(token, token_id) != token_id for token, token_id in markers):
+            raise ContractError(
+                f"the contract's marker_ids are {contract.marker_ids}, the tokenizer's are others"
+            )
+        self.template: Template = get_template(contract.template)
+        if self.template.own_chat and chat_template_hash(tokenizer) != contract.chat_template:
+            raise ContractError("the tokenizer's chat_template is another one than in training")
         self.tokenizer = tokenizer
         self.contract = contract
-        self.template: Template = get_template(contract.template)
         self._specials = {t.content: i for i, t in tokenizer.added_tokens_decoder.items()}
         # Records of one group repeat the turn that lists their tools.
         self._turn = lru_cache(maxsize=64)(lambda text: tuple(self.encode(text)))
@@ -88,6 +98,17 @@ class Codec:
             out += ids
         return out
 
+    def token_id(self, text: str) -> int:
+        """The id of the one token that spells a text.
+
+        Raises:
+          DataError: no token does.
+        """
+        try:
+            return self.pieces.index(text.encode())
+        except ValueError:
+            raise DataError(f"the tokenizer has no token for {text!r}") from None
+
     def decode(self, ids: Sequence[int]) -> bytes:
         """Bytes that token ids stand for; special tokens and padding (-1) stand for none."""
         pieces = (self.pieces[i] if 0 <= i < len(self.pieces) else None for i in ids)
@@ -95,12 +116,42 @@ class Codec:
 
     def prompt(self, record: Record) -> list[int]:
         """Token ids of a record's prompt, up to where the completion starts."""
+        if self.template.own_chat:
+            return self._chat_prompt(record)
         start = self._special("<|im_start|>")
         end = self._special("<|im_end|>")
         ids: list[int] = []
         for role, content in self.template.turns(record):
             ids += [start, *self._turn(f"{role}\n{content}"), end, *self._turn("\n")]
-        return [*ids, start, *self._turn("assistant\n")]
+        return [*ids, start, *self._turn(f"assistant\n{self.template.opening}")]
+
+    def _chat_prompt(self, record: Record) -> list[int]:
+        """The prompt as the tokenizer's chat template renders it.
+
+        Special tokens are the template's alone: their names in the record are ordinary text.
+
+        Raises:
+          DataError: the chat template refuses the record.
+        """
+        marks = {name: f"\ue000{index}\ue001" for index, name in enumerate(self._specials)}
+        text = json.dumps([chat_messages(record), chat_tools(record)], ensure_ascii=False)
+        for name, mark in marks.items():
+            text = text.replace(name, mark)
+        messages, tools = json.loads(text)
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                messages, tools=tools, add_generation_prompt=True, tokenize=False
+            )
+        except TemplateError as error:
+            raise DataError(f"record {record.id}: chat_template: {error}") from None
+        names = {mark: name for name, mark in marks.items()}
+        ids: list[int] = []
+        for part in re.split(f"({'|'.join(names)})", str(rendered)):
+            if part in names:
+                ids += self.encode(names[part])
+            elif part:
+                ids += self.tokenizer(part, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
+        return ids
 
     def gold(self, record: Record) -> list[int]:
         """Token ids of the completion that a policy is trained on, end of text included."""

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from transformers import PreTrainedTokenizerBase
+from transformers import AddedToken, PreTrainedTokenizerBase
 
 from ..annotation.grammar import Kind
 from ..annotation.records import DataError
+from .prompts import get_template
 from .vocabulary import vocabulary_hash
 
 CONTRACT_FILE = "toolprm_contract.json"
 LABEL_TOKENS = ("-", "+")  # in the order of the labels 0 and 1
+# In the order of `Kind`, as exported tokenizers name them.
+MARKER_TOKENS = tuple(f"<|toolprm_{kind.name.lower()}|>" for kind in Kind)
+# Tokens that were kept free for such uses, of Llama 3 and of Mistral's newer tokenizers.
+_RESERVED = re.compile(r"<\|reserved_special_token_\d+\|>|<SPECIAL_\d+>")
 
 Granularity = Literal["toolprm", "cprm", "orm"]
 Target = Literal["label", "prefix"]
@@ -28,16 +35,18 @@ class ContractError(DataError):
 class Contract:
     """Stored beside every checkpoint; for a policy `granularity` and `target` are None.
 
-    `marker_ids` are in the order of `Kind`; `label_ids` are the ids of "-" and "+".
+    `marker_ids` are in the order of `Kind`; `label_ids` are the ids of "-" and "+". `vocabulary`
+    and `chat_template` are hashes; the latter is None unless the prompts are made by it.
     """
 
     template: str
-    vocabulary: str  # vocabulary_hash of the tokenizer
+    vocabulary: str  # vocabulary_hash of the tokenizer without the markers
     end_of_text: int
     marker_ids: tuple[int, ...]
     label_ids: tuple[int, int]
     granularity: Granularity | None = None
     target: Target | None = None
+    chat_template: str | None = None
 
     def check(self, other: Contract, *names: str) -> None:
         """Raises ContractError unless the named fields (all where none is named) are equal."""
@@ -48,6 +57,16 @@ class Contract:
         ]
         if wrong:
             raise ContractError("tokenisation contracts differ: " + "; ".join(wrong))
+
+    def _check_values(self) -> None:
+        ids = (*self.marker_ids, *self.label_ids, self.end_of_text)
+        if any(type(token_id) is not int or token_id < 0 for token_id in ids):
+            raise ValueError("expected token ids in marker_ids, label_ids and end_of_text")
+        if (len(self.marker_ids), len(self.label_ids)) != (len(Kind), len(LABEL_TOKENS)):
+            raise ValueError(f"expected {len(Kind)} marker_ids and {len(LABEL_TOKENS)} label_ids")
+        for name, known in (("granularity", Granularity), ("target", Target)):
+            if getattr(self, name) not in (None, *get_args(known)):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected {get_args(known)}")
 
     def save(self, directory: Path) -> None:
         """Writes the contract into a checkpoint's directory."""
@@ -63,17 +82,73 @@ class Contract:
         path = directory / CONTRACT_FILE
         try:
             data = json.loads(path.read_text())
-            return cls(
+            contract = cls(
                 **{
                     **data,
                     "marker_ids": tuple(data["marker_ids"]),
                     "label_ids": tuple(data["label_ids"]),
                 }
             )
+            contract._check_values()
+            return contract
         except FileNotFoundError:
-            raise ContractError(f"{path}: no such file; not a ToolPRM checkpoint") from None
+            raise ContractError(
+                f"{path}: no such file; name the template of a model without it"
+            ) from None
         except (ValueError, TypeError, KeyError) as error:
             raise ContractError(f"{path}: not a tokenisation contract: {error}") from None
+
+
+def chat_template_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 of the chat template with tools that a tokenizer carries, hex.
+
+    Raises:
+      ContractError: it carries none.
+    """
+    try:
+        text = tokenizer.get_chat_template(tools=[{}])
+    except ValueError:
+        raise ContractError(
+            "the tokenizer has no chat_template, which the template needs"
+        ) from None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _marker_ids(tokenizer: PreTrainedTokenizerBase, embedding_rows: int) -> tuple[int, ...]:
+    vocabulary = tokenizer.get_vocab()
+    if all(token in vocabulary for token in MARKER_TOKENS):
+        return tuple(vocabulary[token] for token in MARKER_TOKENS)
+    first = len(tokenizer)
+    if first + len(Kind) <= embedding_rows:
+        return tuple(first + kind for kind in Kind)
+    reserved = sorted(i for token, i in vocabulary.items() if _RESERVED.fullmatch(token))
+    if len(reserved) < len(Kind) or reserved[len(Kind) - 1] >= embedding_rows:
+        raise ContractError(
+            f"the embedding has {embedding_rows} rows and the tokenizer {first} tokens, "
+            f"{len(reserved)} of them reserved: no room for {len(Kind)} markers"
+        )
+    return tuple(reserved[: len(Kind)])
+
+
+def add_marker_tokens(tokenizer: PreTrainedTokenizerBase, contract: Contract) -> None:
+    """Gives the markers that have no token of their own a special one, in place.
+
+    Raises:
+      ContractError: the tokenizer would give them other ids.
+    """
+    new = [
+        AddedToken(token, special=True, normalized=False)
+        for token, token_id in zip(MARKER_TOKENS, contract.marker_ids, strict=True)
+        if token_id >= len(tokenizer)
+    ]
+    if new:
+        tokenizer.add_tokens(new, special_tokens=True)
+        vocabulary = tokenizer.get_vocab()
+        found = tuple(vocabulary.get(token) for token in MARKER_TOKENS)
+        if found != contract.marker_ids:
+            raise ContractError(
+                f"the tokenizer gives the markers the ids {found}, not {contract.marker_ids}"
+            )
 
 
 def make_contract(
@@ -87,31 +162,30 @@ def make_contract(
 
     Args:
       tokenizer: its tokenizer.
-      embedding_rows: rows of its embedding; the markers take the first ones past the tokenizer.
+      embedding_rows: rows of its embedding. The markers are the tokens that an exported tokenizer
+        has for them, else the first rows past the tokenizer, else its first reserved tokens.
       template: name of the prompt template.
       granularity: which decisions a PRM's labels cover; None for a policy.
       target: which label a PRM is trained on; None for a policy.
 
     Raises:
-      ContractError: there is no room for the markers, or "+" and "-" are not single tokens.
+      ContractError: there is no room for the markers, "+" and "-" are not single tokens, or the
+        tokenizer has no chat template where the template is that.
     """
-    first = len(tokenizer)
-    if first + len(Kind) > embedding_rows:
-        raise ContractError(
-            f"the embedding has {embedding_rows} rows and the tokenizer {first} tokens: "
-            f"no room for {len(Kind)} markers"
-        )
+    marker_ids = _marker_ids(tokenizer, embedding_rows)
     labels = [tokenizer.encode(text, add_special_tokens=False) for text in LABEL_TOKENS]
     if any(len(ids) != 1 for ids in labels) or tokenizer.eos_token_id is None:
         raise ContractError(
             'the tokenizer needs an end-of-text token and single tokens "+" and "-"'
         )
+    own_chat = get_template(template).own_chat
     return Contract(
         template=template,
-        vocabulary=vocabulary_hash(tokenizer),
+        vocabulary=vocabulary_hash(tokenizer, MARKER_TOKENS),
         end_of_text=int(tokenizer.eos_token_id),  # type: ignore[arg-type]
-        marker_ids=tuple(first + kind for kind in Kind),
+        marker_ids=marker_ids,
         label_ids=(labels[0][0], labels[1][0]),
         granularity=granularity,
         target=target,
+        chat_template=chat_template_hash(tokenizer) if own_chat else None,
     )

@@ -1,6 +1,7 @@
 """Prompt templates: a record to the text that a policy and its PRM read.
 
-Every template is written in ChatML turns. Each fixes the dress of its completions.
+Templates are written in ChatML turns, or are the `chat_template` that a tokenizer carries. Each
+fixes the dress of its completions.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 from ..annotation.grammar import Dress
-from ..annotation.records import DataError, Record
+from ..annotation.records import Call, DataError, Record, spell_calls
 
 Turn = tuple[str, str]  # role, content
 
@@ -49,9 +51,8 @@ call is needed, please directly output an empty list '[]'
 [END OF FORMAT INSTRUCTION]
 
 """
-_QWEN_HEAD = """You are Qwen, created by Alibaba Cloud. You are a helpful assistant.
-
-# Tools
+_QWEN2_5_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+_QWEN_HEAD = """# Tools
 
 You may call one or more functions to assist with the user query.
 
@@ -68,19 +69,63 @@ For each function call, return a json object with function name and arguments wi
 </tool_call>"""
 
 
-def _messages(record: Record) -> list[Turn]:
-    return [(message["role"], message["content"]) for message in record.messages]
+def _messages(record: Record, dress: Dress) -> list[Turn]:
+    """The turns of the conversation; calls of the history follow the text of their message."""
+    turns: list[Turn] = []
+    for message in record.messages:
+        parts = [message["content"]]
+        if message.get("calls"):
+            calls = [Call(call["name"], call["arguments"]) for call in message["calls"]]
+            parts.append(spell_calls(calls, dress))
+        turns.append((message["role"], "\n".join(part for part in parts if part)))
+    return turns
 
 
 def _hammer(record: Record) -> list[Turn]:
     tools = json.dumps([tool.to_json() for tool in record.tools], ensure_ascii=False)
-    return [("user", f"{_HAMMER_TASK}{tools}{_HAMMER_FORMAT}"), *_messages(record)]
+    return [("user", f"{_HAMMER_TASK}{tools}{_HAMMER_FORMAT}"), *_messages(record, "list")]
 
 
-def _qwen(record: Record) -> list[Turn]:
-    functions = ({"type": "function", "function": tool.to_json()} for tool in record.tools)
-    tools = "\n".join(json.dumps(function, ensure_ascii=False) for function in functions)
-    return [("system", f"{_QWEN_HEAD}{tools}{_QWEN_TAIL}"), *_messages(record)]
+def chat_tools(record: Record) -> list[dict[str, Any]]:
+    """The tools as chat templates take them."""
+    return [{"type": "function", "function": tool.to_json()} for tool in record.tools]
+
+
+def chat_messages(record: Record) -> list[dict[str, Any]]:
+    """The conversation as chat templates take it, calls of the history as `tool_calls`."""
+    messages = []
+    for message in record.messages:
+        chat = {key: value for key, value in message.items() if key != "calls"}
+        if message.get("calls"):
+            chat["tool_calls"] = [
+                {
+                    "type": "function",
+                    "function": {"name": call["name"], "arguments": call["arguments"]},
+                }
+                for call in message["calls"]
+            ]
+        messages.append(chat)
+    return messages
+
+
+def _qwen(record: Record, system: str) -> list[Turn]:
+    """Qwen's turns; `system` is what stands before the tools where the record has nothing."""
+    tools = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in chat_tools(record))
+    messages = _messages(record, "tool_call")
+    if messages[0][0] == "system":
+        system = messages.pop(0)[1]
+    head = f"{system}\n\n{_QWEN_HEAD}" if system else _QWEN_HEAD
+    turns = [("system", f"{head}{tools}{_QWEN_TAIL}")]
+    last = ""
+    for role, content in messages:
+        if role == "tool":
+            content = f"<tool_response>\n{content}\n</tool_response>"
+            # The results of several calls stand in one turn of the user.
+            if last == "tool":
+                content = f"{turns.pop()[1]}\n{content}"
+        turns.append(("user" if role == "tool" else role, content))
+        last = role
+    return turns
 
 
 def _brief_type(schema: Any) -> str:
@@ -101,24 +146,28 @@ def _brief_type(schema: Any) -> str:
 def _compact(record: Record) -> list[Turn]:
     lines = []
     for tool in record.tools:
-        parts = [f"{tool.name}: {tool.description}"]
+        parts = [f'- "{tool.name}": {tool.description}']
         for name, schema in tool.properties.items():
             mark = "" if name in tool.required else "?"
-            words = f" {name}{mark} {_brief_type(schema)}"
+            words = f" `{name}`{mark} {_brief_type(schema)}"
             if isinstance(schema, Mapping):
                 words += f": {schema.get('description', '')}"
                 if "default" in schema:
                     words += f" = {json.dumps(schema['default'], ensure_ascii=False)}"
             parts.append(words)
         lines.append("\n ".join(parts))
-    return [("tools", "\n".join(lines)), *_messages(record)]
+    return [("tools", "\n".join(lines)), *_messages(record, "list")]
 
 
 @dataclass(frozen=True)
 class Template:
     """How a record becomes a prompt, and how its completions are dressed.
 
+    `turns` are those of the prompt in ChatML, unless `own_chat` says that the tokenizer's own
+    `chat_template` renders it. `opening` ends the prompt, at the start of the assistant's turn.
     `before` and `after` stand around the calls in the completions that a policy is trained on.
+    `name_marks` and `parameter_marks` are what stands right before the names of tools and of
+    parameters, in prompts and completions; only models trained from scratch need them.
     """
 
     name: str
@@ -126,6 +175,10 @@ class Template:
     dress: Dress
     before: str = ""
     after: str = ""
+    opening: str = ""
+    own_chat: bool = False
+    name_marks: tuple[str, ...] = ()
+    parameter_marks: tuple[str, ...] = ()
 
 
 TEMPLATES: Mapping[str, Template] = {
@@ -133,10 +186,25 @@ TEMPLATES: Mapping[str, Template] = {
     for template in (
         # Of the Hammer 2.1 models (github.com/MadeAgents/Hammer).
         Template("hammer", _hammer, "list", "```\n", "\n```"),
-        # Of Qwen2.5's chat template with tools.
-        Template("qwen", _qwen, "tool_call"),
-        # Ours, for the embedded models: a tenth of the tokens of the others.
-        Template("compact", _compact, "list"),
+        # Of the chat templates of Qwen2.5 and of Qwen3, which doesn't think here.
+        Template("qwen", partial(_qwen, system=_QWEN2_5_SYSTEM), "tool_call"),
+        Template(
+            "qwen3", partial(_qwen, system=""), "tool_call", opening="<think>\n\n</think>\n\n"
+        ),
+        # The policy's own chat template, by the dress that its completions wear.
+        *(
+            Template(f"chat_{dress}", partial(_messages, dress=dress), dress, own_chat=True)
+            for dress in get_args(Dress)
+        ),
+        # Ours, for the embedded models: a tenth of the tokens of the others. Names stand in quotes,
+        # so that they have the same tokens as in a completion.
+        Template(
+            "compact",
+            _compact,
+            "list",
+            name_marks=(' "',),
+            parameter_marks=(" `", ' {"', ' "'),
+        ),
     )
 }
 

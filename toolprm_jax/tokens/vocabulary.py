@@ -76,9 +76,15 @@ def byte_table(pieces: Sequence[bytes | None], rows: int) -> tuple[NDArray, NDAr
     return table, lengths
 
 
-def vocabulary_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """SHA-256 over the id of every token, hex."""
-    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+def vocabulary_hash(tokenizer: PreTrainedTokenizerBase, without: Sequence[str] = ()) -> str:
+    """SHA-256 over the id of every token, hex.
+
+    Args:
+      tokenizer: any tokenizer.
+      without: tokens left out: exported tokenizers have markers, those in training had none.
+    """
+    tokens = tokenizer.get_vocab().items()
+    vocabulary = sorted((item for item in tokens if item[0] not in without), key=lambda x: x[1])
     return hashlib.sha256(json.dumps(vocabulary, ensure_ascii=True).encode()).hexdigest()
 
 

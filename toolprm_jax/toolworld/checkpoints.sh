@@ -11,17 +11,20 @@ export XLA_FLAGS=${XLA_FLAGS:---xla_force_host_platform_device_count=2}
 mkdir -p "$RUNS"
 
 "$PYTHON" -m toolprm_jax.toolworld.tokenizer --out "$RUNS/tokenizer"
+# First at most one call a query, then any number.
+"$PYTHON" -m train.main --config configs/toy_policy.py --workdir "$RUNS/one_call" \
+  --config.tokenizer="$RUNS/tokenizer" --config.steps=1000 --config.data.max_calls=1 \
+  --config.data.group_size=12 --config.optimizer.end_fraction=0.6 --config.eval_every=250
 "$PYTHON" -m train.main --config configs/toy_policy.py --workdir "$RUNS/policy" \
-  --config.tokenizer="$RUNS/tokenizer"
-"$PYTHON" -m train.main --config configs/toy_policy.py --workdir "$RUNS/policy_one_call" \
-  --config.tokenizer="$RUNS/tokenizer" --config.init="$RUNS/policy/model" --config.steps=1700 \
-  --config.data.seed=1 --config.data.max_calls=1 --config.data.group_size=12 \
-  --config.data.copy_warmup_rows=0 --config.optimizer.warmup_steps=40 \
+  --config.tokenizer="$RUNS/tokenizer" --config.init="$RUNS/one_call/model" \
+  --config.data.seed=1 --config.data.copy_warmup_rows=0 --config.optimizer.warmup_steps=30 \
   --config.optimizer.learning_rate=0.0025
-cp "$RUNS"/policy_one_call/model/* "$HERE/policy/"
+cp "$RUNS"/policy/model/* "$HERE/policy/"
 
-for split in train heldout; do
-  if [ $split = train ]; then seed=3 count=1600 draws=1; else seed=1 count=200 draws=2; fi
+draws=0
+for split in train invented heldout; do
+  draws=$((draws + 1))
+  if [ $split = heldout ]; then seed=1 count=300; else seed=3 count=2400; fi
   "$PYTHON" -m toolprm_jax.toolworld.masked --split $split --seed $seed --count $count \
     --out "$RUNS/$split.jsonl"
   XLA_FLAGS= "$PYTHON" -m search.rollout --model "$HERE/policy" --records "$RUNS/$split.jsonl" \
@@ -31,8 +34,10 @@ for split in train heldout; do
     --rollouts "$RUNS/${split}_rollouts.jsonl" --out "$RUNS/${split}_steps.jsonl" \
     --stats "$RUNS/${split}_stats.json"
 done
+cat "$RUNS/train.jsonl" "$RUNS/invented.jsonl" > "$RUNS/judged.jsonl"
+cat "$RUNS/train_steps.jsonl" "$RUNS/invented_steps.jsonl" > "$RUNS/judged_steps.jsonl"
 "$PYTHON" -m train.main --config configs/toy_prm.py --workdir "$RUNS/prm" \
-  --config.data.records="$RUNS/train.jsonl" --config.data.steps="$RUNS/train_steps.jsonl" \
+  --config.data.records="$RUNS/judged.jsonl" --config.data.steps="$RUNS/judged_steps.jsonl" \
   --config.data.heldout_records="$RUNS/heldout.jsonl" \
   --config.data.heldout_steps="$RUNS/heldout_steps.jsonl"
 cp "$RUNS"/prm/model/* "$HERE/prm/"

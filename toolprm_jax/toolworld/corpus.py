@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
@@ -18,16 +17,18 @@ from typing import Any
 
 from ..annotation.records import Call, GoldCall, Record
 from .domains import ALL_TOOLS
-from .spec import Split, ToolSpec
+from .invented import invent_tool
+from .spec import SPLITS, Split, ToolSpec
+from .vocabulary import with_articles
 
 GIVE_OPTIONAL = 0.45  # probability that a query mentions an optional parameter
 NO_CALL = 0.10  # probability that no listed tool serves the query
-CALL_COUNTS = (0.60, 0.25, 0.15)  # probabilities of one, two, three calls, if any
+CALL_COUNTS = (0.70, 0.20, 0.10)  # probabilities of one, two, three calls, if any
 SAME_TOOL = 0.4  # probability that a further call repeats a tool
 SAME_DOMAIN = 0.5  # probability that a distractor comes from the domain of the first tool
+INVENTED = 8  # tools that a group with invented ones chooses from
 FRESH_TRIES = 8  # draws to avoid repeating a query within a group
 
-BARE_ARTICLE = re.compile(r"\ba (?=[aeiouAEIOU])")  # "a easy quiz"; no value holds one
 GREETINGS = ("Hi, ", "Hello, ", "Hey, ")
 AND_JOINS = (" and ", ", and ", " and then ", ", then ", "; next, ", " and also ")
 BREAKS = ("Also, ", "Then ", "After that, ", "Next, ", "And ", "")
@@ -46,11 +47,6 @@ def tools(split: Split) -> tuple[ToolSpec, ...]:
     Source: our choice.
     """
     return tuple(spec for spec in ALL_TOOLS if spec.split == split)
-
-
-@cache
-def _in_domain(split: Split, domain: str) -> tuple[ToolSpec, ...]:
-    return tuple(spec for spec in tools(split) if spec.domain == domain)
 
 
 class _Part:
@@ -74,7 +70,7 @@ class _Part:
         template = phrasing.template.removesuffix("?")
         if phrasing.template.split(" ", 1)[0] != "I":
             template = template[0].lower() + template[1:]
-        self.text = BARE_ARTICLE.sub("an ", template.format_map(texts))
+        self.text = with_articles(template.format_map(texts))
         self.is_question = phrasing.is_question
         self.is_order = phrasing.is_order
         self.is_polite = phrasing.template.startswith("Please ")
@@ -113,32 +109,32 @@ def _join(parts: Sequence[_Part], rng: Random) -> str:
     return query + ("?" if asks else "." if rng.random() < 0.85 else "")
 
 
-def _tool_list(rng: Random, split: Split) -> list[ToolSpec]:
-    """Two to four tools of a split in random order."""
-    everything = tools(split)
-    chosen = [rng.choice(everything)]
+def _another(
+    rng: Random, pool: Sequence[ToolSpec], domain: str, taken: Sequence[ToolSpec]
+) -> ToolSpec:
+    """A tool that isn't taken, as often as not from the domain."""
+    near = [spec for spec in pool if spec.domain == domain and spec not in taken]
+    if near and rng.random() < SAME_DOMAIN:
+        return rng.choice(near)
+    return rng.choice([spec for spec in pool if spec not in taken])
+
+
+def _tool_list(rng: Random, pool: Sequence[ToolSpec]) -> list[ToolSpec]:
+    """Two to four tools of a pool in random order."""
+    chosen = [rng.choice(pool)]
     for _ in range(rng.choice((1, 2, 2, 3))):
-        near = [spec for spec in _in_domain(split, chosen[0].domain) if spec not in chosen]
-        if near and rng.random() < SAME_DOMAIN:
-            chosen.append(rng.choice(near))
-        else:
-            chosen.append(rng.choice([spec for spec in everything if spec not in chosen]))
+        chosen.append(_another(rng, pool, chosen[0].domain, chosen))
     rng.shuffle(chosen)
     return chosen
 
 
-def _absent_tool(rng: Random, split: Split, listed: Sequence[ToolSpec]) -> ToolSpec:
-    """A tool that isn't listed, as often as not from the domain of one that is."""
-    near = [spec for spec in _in_domain(split, rng.choice(listed).domain) if spec not in listed]
-    if near and rng.random() < SAME_DOMAIN:
-        return rng.choice(near)
-    return rng.choice([spec for spec in tools(split) if spec not in listed])
-
-
-def _query(rng: Random, split: Split, listed: Sequence[ToolSpec]) -> tuple[str, tuple[Call, ...]]:
+def _query(
+    rng: Random, pool: Sequence[ToolSpec], listed: Sequence[ToolSpec]
+) -> tuple[str, tuple[Call, ...]]:
     """A query and the calls that are right for it."""
     if rng.random() < NO_CALL:
-        return _join([_Part(_absent_tool(rng, split, listed), rng)], rng), ()
+        absent = _another(rng, pool, rng.choice(listed).domain, listed)
+        return _join([_Part(absent, rng)], rng), ()
     number = rng.choices((1, 2, 3), CALL_COUNTS)[0]
     used: list[ToolSpec] = []
     parts: list[_Part] = []
@@ -161,7 +157,7 @@ def make_group(seed: int, split: Split, index: int, size: int) -> list[Record]:
 
     Args:
       seed: of the corpus.
-      split: "train" or "heldout"; every tool comes from it.
+      split: "train", "heldout", or "invented", whose tools are new in every group.
       index: of the group in the corpus; groups are independent of each other.
       size: number of queries; a shorter group is a prefix of a longer one.
 
@@ -173,19 +169,23 @@ def make_group(seed: int, split: Split, index: int, size: int) -> list[Record]:
 
     Source: our choice.
     """
-    if split not in ("train", "heldout"):
-        raise ValueError(f"split: expected 'train' or 'heldout', got {split!r}")
+    if split not in SPLITS:
+        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     rng = Random(f"toolworld/{split}/{seed}/{index}")
-    listed = _tool_list(rng, split)
+    if split == "invented":
+        pool = tuple(invent_tool(rng, f"tool{i}") for i in range(INVENTED))
+    else:
+        pool = tools(split)
+    listed = _tool_list(rng, pool)
     shown = tuple(spec.tool for spec in listed)
     seen: set[str] = set()
     records = []
     for k in range(size):
-        query, calls = _query(rng, split, listed)
+        query, calls = _query(rng, pool, listed)
         for _ in range(FRESH_TRIES):
             if query not in seen:
                 break
-            query, calls = _query(rng, split, listed)
+            query, calls = _query(rng, pool, listed)
         seen.add(query)
         golds = tuple(GoldCall.exact(call) for call in calls)
         message = {"role": "user", "content": query}
@@ -198,7 +198,7 @@ def make_record(seed: int, split: Split, index: int) -> Record:
 
     Args:
       seed: of the corpus.
-      split: "train" or "heldout".
+      split: as for `make_group`.
       index: of the record in the corpus.
 
     Returns:
@@ -214,7 +214,7 @@ def corpus(seed: int, split: Split, count: int) -> Iterator[Record]:
 
     Args:
       seed: of the corpus.
-      split: "train" or "heldout".
+      split: as for `make_group`.
       count: number of records.
 
     Yields:
@@ -251,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m toolprm_jax.toolworld.corpus",
         description="Write records of the embedded corpus as JSON lines.",
     )
-    parser.add_argument("--split", choices=("train", "heldout"), required=True)
+    parser.add_argument("--split", choices=SPLITS, required=True)
     parser.add_argument("--seed", type=int, default=0, help="seed of the corpus (default 0)")
     parser.add_argument("--count", type=int, required=True, help="number of records")
     parser.add_argument("--out", type=Path, required=True, help="file to write")

@@ -13,9 +13,10 @@ from ..annotation.jsonl import write_jsonl
 from ..annotation.masking import mask_record
 from ..annotation.readers import record_to_json
 from ..annotation.records import Record
-from .corpus import Split, make_group
+from .corpus import make_group
+from .spec import SPLITS, Split
 
-RANDOM_EVERY = 4  # one group in four has the paper's random strings, the others pseudo-words
+RANDOM_EVERY = 7  # one group in seven has the paper's random strings, the others pseudo-words
 
 
 def masked_group(seed: int, split: Split, index: int, size: int) -> list[Record]:
@@ -23,7 +24,7 @@ def masked_group(seed: int, split: Split, index: int, size: int) -> list[Record]
 
     Args:
       seed: of the corpus and of the masks.
-      split: "train" or "heldout".
+      split: "train", "heldout" or "invented".
       index: of the group.
       size: number of queries.
     """
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         "python -m toolprm_jax.toolworld.masked", "Writes masked records of the corpus."
     )
-    parser.add_argument("--split", choices=("train", "heldout"), required=True)
+    parser.add_argument("--split", choices=SPLITS, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--out", required=True, help="record JSONL to write")

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 from string import Formatter
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..annotation.records import Tool
 
-Split = Literal["train", "heldout"]
+Split = Literal["train", "heldout", "invented"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 Sampler = Callable[[Random], tuple[Any, str]]
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+_BARE_ARTICLE = re.compile(r"\ba (?=[aeiouAEIOU])")
+
 
 def words(text: str) -> tuple[str, ...]:
     """The words of a text.
@@ -29,6 +33,11 @@ def phrases(text: str) -> tuple[str, ...]:
     Source: our choice.
     """
     return tuple(text.split("|"))
+
+
+def with_articles(text: str) -> str:
+    """The text with "an" for "a" before a vowel; no value of the corpus holds such an "a"."""
+    return _BARE_ARTICLE.sub("an ", text)
 
 
 MONTHS = words(

@@ -1,0 +1,58 @@
+"""What a search is compiled for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from toolprm_jax.annotation.grammar import Kind
+
+Aggregate = Literal["last", "min", "mean", "product"]
+Explore = Literal["sample", "distinct", "likeliest"]
+SchemaUse = Literal["ignore", "prune"]
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """What a search is compiled for; hashable.
+
+    Attributes:
+      num_beams: N, beams retained after each decision.
+      beam_width: M, candidates explored from each beam at each decision.
+      explore: how a beam's candidates come about. "sample": independent draws; "distinct": draws
+        without replacement (arXiv:1903.06059); "likeliest": the M likeliest partial sequences
+        after each token, which is beam search inside the decision.
+      temperature: of the policy; 0 takes the likeliest token.
+      top_k: only the k likeliest tokens are drawn, and those as likely as the k-th; 0 for all.
+      top_p: only the likeliest tokens are drawn that together have this probability (after
+        temperature and top_k), and those as likely as the last of them; 1 for all.
+      schema: "prune" rules out candidates that the tools' schemas refuse; "ignore" is the paper's.
+      labelled: kinds of decision that the reward model scores.
+      stop_kinds: kinds at which a candidate stops to be compared.
+      aggregate: how a beam's score comes from those of its decisions.
+      max_decisions: limit of decisions.
+      max_step_tokens: limit of one decision, in tokens.
+      max_tokens: limit of a completion, in tokens.
+      pool_size: P, slots per query, root included.
+      lane_width: lanes of the policy that run at once, per query.
+      prm_width: lanes of the reward model that run at once, per query.
+      trace: whether the output tells every candidate of every decision.
+    """
+
+    num_beams: int = 4
+    beam_width: int = 4
+    explore: Explore = "sample"
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    schema: SchemaUse = "ignore"
+    labelled: tuple[int, ...] = tuple(Kind)
+    stop_kinds: tuple[int, ...] = tuple(Kind)
+    aggregate: Aggregate = "min"
+    max_decisions: int = 32
+    max_step_tokens: int = 64
+    max_tokens: int = 192
+    pool_size: int = 1024
+    lane_width: int = 4
+    prm_width: int = 8
+    trace: bool = False

@@ -1,0 +1,106 @@
+"""The compiled search: no copies of the pool, no compilation for new weights."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from toy_search import GRAMMAR, ROOT, VOCAB
+
+from search.config import SearchConfig
+from search.methods import fine_grained_search
+from search.models import DecoderPolicy, DecoderReward, Prompts
+from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
+
+LAYERS, BATCH, POOL, HEADS, DIM = 3, 2, 96, 1, 6
+MODEL = Decoder(
+    DecoderConfig(
+        vocab_size=VOCAB,
+        hidden_size=12,
+        intermediate_size=16,
+        num_layers=LAYERS,
+        num_heads=2,
+        num_kv_heads=HEADS,
+        head_dim=DIM,
+    )
+)
+CONFIG = SearchConfig(
+    num_beams=2, beam_width=2, max_step_tokens=6, max_tokens=16, pool_size=POOL, max_decisions=4
+)
+STATICS = (DecoderPolicy(MODEL), DecoderReward(MODEL, (2, 3, 4, 5, 6), (7, 8)))
+PROMPTS = Prompts(jnp.full((BATCH, 5), ROOT), jnp.asarray([5, 3]))
+
+
+def params(seed: int):
+    return tuple(init_params(MODEL.config, jax.random.key(seed + i)) for i in range(2))
+
+
+def computations(text: str) -> dict[str, str]:
+    """The compiled program's computations by name."""
+    heads = list(re.finditer(r"^(ENTRY )?%?([\w.\-]+) .*\{$", text, re.MULTILINE))
+    ends = [head.start() for head in heads[1:]] + [len(text)]
+    return {
+        ("ENTRY" if head[1] else head[2]): text[head.end() : end]
+        for head, end in zip(heads, ends, strict=True)
+    }
+
+
+def pool_copies(lowered: Any) -> Counter[int]:
+    """How many copies of a whole pool the program makes, by the number of loops around them."""
+    bodies = computations(lowered.compile().as_text())
+    shape = rf"f32\[{LAYERS},{BATCH},{POOL},{HEADS},{DIM}\]\S* (?:copy|copy-start)\("
+    copies: Counter[int] = Counter()
+    depths: dict[str, int] = {}
+    todo = [("ENTRY", 0)]
+    while todo:
+        name, depth = todo.pop()
+        if depths.get(name, -1) >= depth:
+            continue
+        depths[name] = depth
+        for line in bodies[name].splitlines():
+            inner = depth + ("body=" in line)
+            todo += [
+                (callee, inner) for callee in re.findall(r"%([\w.\-]+)", line) if callee in bodies
+            ]
+    for name, depth in depths.items():
+        copies[depth] += len(re.findall(shape, bodies[name]))
+    return copies
+
+
+def test_tokens_cost_no_copy_of_the_pool() -> None:
+    """Keys and values are read and appended to in place; pruning moves each pool once."""
+    keys = jax.random.split(jax.random.key(0), BATCH)
+    lowered = fine_grained_search.lower(*STATICS, params(0), keys, PROMPTS, GRAMMAR, CONFIG)
+    copies = pool_copies(lowered)
+    assert max(copies) >= 3  # decisions, tokens, chunks of lanes: the loops were found
+    assert copies[1] <= 4  # keys and values of policy and reward model
+    assert sum(count for depth, count in copies.items() if depth >= 2) == 0
+
+
+def test_the_count_sees_copies() -> None:
+    """A loop that keeps an old pool beside the new one must copy it."""
+    pool = jnp.zeros((LAYERS, BATCH, POOL, HEADS, DIM))
+
+    @jax.jit
+    def careless(pool):
+        def body(index, pools):
+            old, new = pools
+            return new, jax.lax.dynamic_update_slice(new, old[:, :, :1], (0, 0, index, 0, 0))
+
+        return jax.lax.fori_loop(0, 5, body, (pool, pool + 1))
+
+    assert pool_copies(careless.lower(pool))[1] >= 1
+
+
+def test_new_weights_and_prompts_compile_nothing() -> None:
+    keys = jax.random.split(jax.random.key(0), BATCH)
+    first = fine_grained_search(*STATICS, params(0), keys, PROMPTS, GRAMMAR, CONFIG)
+    search: Any = fine_grained_search
+    compiled = search._cache_size()
+    other = Prompts(PROMPTS.tokens.at[:, 0].set(1), jnp.asarray([2, 4]))
+    second = fine_grained_search(*STATICS, params(7), keys, other, GRAMMAR, CONFIG)
+    assert search._cache_size() == compiled
+    assert (first.log_prob != second.log_prob).any()

@@ -1,0 +1,109 @@
+"""Two processes with gloo: the losses of one, and a killed job that goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from toolprm_jax.model.checkpoint import restore_params
+
+ROOT = Path(__file__).resolve().parents[2]
+# Kills itself before the n-th training batch goes to the devices; 0 for never.
+PROGRAM = """
+import os, signal, sys
+import train.loop
+from train.main import main
+place, calls, at = train.loop.to_device, [0], int(sys.argv[1])
+def to_device(*args):
+    calls[0] += 1
+    if calls[0] == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return place(*args)
+train.loop.to_device = to_device
+sys.exit(main(sys.argv[2:]))
+"""
+SETTINGS = {
+    "steps": 6,
+    "log_every": 1,
+    "eval_every": 6,
+    "checkpoint_every": 2,
+    "accumulation": 1,
+    "optimizer.warmup_steps": 1,
+    "model.hidden_size": 16,
+    "model.intermediate_size": 32,
+    "model.num_layers": 1,
+    "model.num_heads": 2,
+    "model.num_kv_heads": 1,
+    "model.head_dim": 8,
+    "retrieval_heads": "false",
+    "mesh.fsdp": 2,
+    "data.rows_per_batch": 4,
+    "data.row_length": 256,
+    "data.group_size": 2,
+    "data.copy_warmup_rows": 24,  # one row an item, so that both jobs feed the same rows
+    "data.eval_items": 3,
+}
+
+
+def launch(workdir: Path, tokenizer: Path, count: int, kill: int = 0) -> list[Any]:
+    """Runs a job to its end; returns its processes. `kill` counts the second one's batches."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={2 // count}"
+    settings = {**SETTINGS, "tokenizer": tokenizer}
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-c", PROGRAM, str(kill if index == 1 else 0)),
+                f"--config={ROOT / 'configs' / 'toy_policy.py'}",
+                f"--workdir={workdir}",
+                *([f"--distributed=127.0.0.1:{port},{index},{count}"] if count > 1 else []),
+                *(f"--config.{name}={value}" for name, value in settings.items()),
+            ],
+            cwd=ROOT,
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(count)
+    ]
+    if kill:
+        processes[1].wait()
+        processes[0].kill()  # as a launcher does when one of a job's processes has died
+    errors = [process.communicate()[1] for process in processes]
+    if not kill:
+        assert [process.returncode for process in processes] == [0] * count, errors
+    return processes
+
+
+def losses(workdir: Path) -> list[float]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 7))
+    return [*(line["loss"] for line in lines), lines[-1]["eval_loss"]]
+
+
+def test_two_processes_train_as_one_and_go_on_when_one_was_killed(
+    tmp_path: Path, tokenizer_dir: Path
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    launch(one, tokenizer_dir, 1)
+    killed = launch(two, tokenizer_dir, 2, kill=4)
+    assert killed[1].returncode == -signal.SIGKILL
+    launch(two, tokenizer_dir, 2)
+    # Each process reads every second item: the same rows in another order.
+    np.testing.assert_allclose(losses(two), losses(one), rtol=1e-5)
+    a, b = (restore_params(path / "checkpoints" / "6")[1] for path in (one, two))
+    flat = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    assert max(float(np.abs(x - y).max()) for x, y in flat) < 1e-4
+    assert not (two / "model").exists()

@@ -1,0 +1,116 @@
+"""`toolprm-corrupt`: rollouts without a model, the gold and the gold with one mistake."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from .command import Parser, distinct_files, run_command
+from .corrupt import corruptions, gold_completion
+from .grammar import Dress
+from .jsonl import Reject, atomic_writer
+from .readers import FORMATS, read_records
+from .records import DataError, Record
+
+
+def completions(
+    record: Record, seed: int, num: int, gold_share: float, dress: Dress = "list"
+) -> list[tuple[str, str]]:
+    """Completions of one record, right ones and wrong ones.
+
+    Args:
+      record: a record with gold calls.
+      seed: of the choice; the record's id is folded in, so that records don't depend on others.
+      num: how many.
+      gold_share: probability of the right one, in [0, 1].
+      dress: "list" or "tool_call".
+
+    Returns:
+      ("gold" or the kind of mistake, text); the gold where no mistake can be made.
+
+    Source: our choice.
+    """
+    rng = random.Random(f"{seed}:{record.id}:corrupt")
+    made = []
+    for _ in range(num):
+        wrong = [] if rng.random() < gold_share else list(corruptions(record, rng, dress))
+        if wrong:
+            kind, text, _ = rng.choice(wrong)
+            made.append((kind, text))
+        else:
+            made.append(("gold", gold_completion(record, dress)))
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `toolprm-corrupt`.
+
+    Args:
+      argv: the arguments; those of the process if None.
+
+    Returns:
+      The exit status: 0, or 2 for input that can't be used.
+    """
+    parser = Parser(
+        "toolprm-corrupt",
+        "Writes rollouts without a model: gold answers, and gold answers with one mistake.",
+    )
+    parser.add_argument("--records", required=True, help="records with their gold answers")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="format of the records; recognised if not given"
+    )
+    parser.add_argument("--num", type=int, default=9, help="completions a record (default: 9)")
+    parser.add_argument(
+        "--gold-share", type=float, default=0.7, help="fraction that is right (default: 0.7)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the choice (default: 0)")
+    parser.add_argument("--dress", choices=("list", "tool_call"), default="list")
+    parser.add_argument("--out", required=True, help="rollouts file to write")
+    return run_command(parser, _write, argv)
+
+
+def _write(args: argparse.Namespace) -> int:
+    if args.num < 1:
+        raise DataError(f"--num: expected an integer >= 1, found {args.num}")
+    if not 0 <= args.gold_share <= 1:
+        raise DataError(f"--gold-share: expected a number from 0 to 1, found {args.gold_share}")
+    rejects_path = f"{args.out}.rejects.jsonl"
+    distinct_files(records=args.records, out=args.out, rejects=rejects_path)
+    kinds: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    found: list[str] = []
+    with atomic_writer(rejects_path) as write_reject, atomic_writer(args.out) as write:
+
+        def reject(row: Reject) -> None:
+            counts["rejected"] += 1
+            write_reject(row.to_json())
+
+        records = read_records(args.records, args.format, reject, found.append)
+        for record in tqdm(records, unit=" records", disable=None):
+            if record.answers is None:
+                counts["without gold"] += 1
+                continue
+            counts["written"] += 1
+            made = completions(record, args.seed, args.num, args.gold_share, args.dress)
+            kinds.update(kind for kind, _ in made)
+            write({"id": record.id, "completions": [text for _, text in made]})
+        if not counts["written"]:
+            raise DataError(f"{args.records}: expected a record with gold answers, found none")
+    for name in found:
+        print(f"{args.records}: format {name}, recognised")
+    for kind, count in kinds.most_common():
+        print(f"{count:8} {kind}")
+    print(
+        f"{counts['written']} records written to {args.out}, {counts['without gold']} have no "
+        f"gold\n{counts['rejected']} rows rejected, see {rejects_path}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Rollouts of one record -> lines of the steps file: what every runner applies to every row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from .grammar import Dress, Kind
+from .jsonl import Reject, Rejects, Row, json_line, rollouts_of
+from .labels import Labelled, label_completion
+from .records import Record
+from .split import split_of
+from .statistics import Counts
+
+
+@dataclass(frozen=True)
+class Options:
+    """How completions are labelled.
+
+    Attributes:
+      dress: how they write calls, "list" or "tool_call".
+      ordered: whether call i must match gold i.
+      equivalence: whether values that the schema calls equal are equal.
+    """
+
+    dress: Dress = "list"
+    ordered: bool = False
+    equivalence: bool = False
+
+
+def annotate_row(
+    row: Row,
+    find: Callable[[str], Record | None],
+    options: Options,
+    counts: Counts,
+    rejects: Rejects,
+) -> Iterator[str]:
+    """Labels every completion of one row of a rollouts file, in order.
+
+    Args:
+      row: the row.
+      find: the record of an id, or None.
+      options: how completions are labelled.
+      counts: counts the row's completions.
+      rejects: receives the row where it can't be used, or its record is unknown or has no gold.
+
+    Yields:
+      One line of the steps file for each completion, without its end.
+
+    Source: arXiv:2510.14703, data collection.
+    """
+
+    def reject(rejected: Reject) -> None:
+        counts.rows += 1
+        counts.completions += rejected.completions
+        counts.rejected += rejected.completions
+        rejects(rejected)
+
+    rollouts = rollouts_of(row, reject)
+    if rollouts is None:
+        return
+    record_id, completions, token_ids = rollouts
+    record = find(record_id)
+    if record is None or record.answers is None:
+        reason = f"id: expected the id of a record, found {record_id!r}"
+        if record is not None:
+            reason = f"id: expected a record with answers, {record_id!r} has none"
+        row.reject(reason, reject, completions=len(completions))
+        return
+    split = split_of(record)
+    counts.completions += len(completions)
+    known: dict[str, tuple[Labelled, str]] = {}  # samples of one policy repeat a lot
+    for index, completion in enumerate(completions):
+        if completion not in known:
+            labelled = label_completion(
+                record,
+                completion,
+                dress=options.dress,
+                ordered=options.ordered,
+                equivalence=options.equivalence,
+            )
+            line = _line(record_id, completion, labelled)
+            known[completion] = labelled, line
+        labelled, line = known[completion]
+        counts.add(labelled, split)
+        if token_ids is not None:
+            line = f'{line[:-1]}, "token_ids": {json.dumps(token_ids[index])}}}'
+        yield line
+
+
+_STEPS = [
+    [
+        [
+            f'{{"kind": "{kind.name}", "end": %d, "label": "{label}", "prefix": "{prefix}"}}'
+            for prefix in "-+"
+        ]
+        for label in "-+"
+    ]
+    for kind in Kind
+]
+_BOOL = ("false", "true")
+
+
+def _line(record_id: str, completion: str, labelled: Labelled) -> str:
+    """`json_line(labelled.to_json(record_id, completion))` in a third of the time."""
+    steps = ", ".join(
+        [_STEPS[kind][label][prefix] % end for kind, end, label, prefix in labelled.steps]
+    )
+    error = "null" if labelled.error is None else json_line(labelled.error)
+    return (
+        f'{{"id": {json_line(record_id)}, "completion": {json_line(completion)}, '
+        f'"steps": [{steps}], "correct": {_BOOL[labelled.correct]}, "error": {error}, '
+        f'"trailing": {_BOOL[labelled.trailing]}}}'
+    )

@@ -1,0 +1,130 @@
+"""Held-out metrics of a reward model, computed on the host from its scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolprm_jax.annotation.grammar import Kind
+from toolprm_jax.tokens.tree import TreeBatch
+
+BINS = 15  # of the calibration error
+_NEVER = np.iinfo(np.int64).max  # the place of an error that isn't there
+Floats = NDArray[np.float64]
+
+
+def auc(scores: Floats, labels: NDArray[np.bool_], weights: Floats) -> float:
+    """Area under the ROC curve: how often a "+" scores above a "-", ties counting half.
+
+    Args:
+      scores: float[n].
+      labels: bool[n], true for "+".
+      weights: float[n], how many decisions each stands for.
+
+    Returns:
+      The area, or NaN where one of the labels has no weight.
+    """
+    _, place = np.unique(scores, return_inverse=True)
+    positive = np.bincount(place, np.where(labels, weights, 0.0))
+    negative = np.bincount(place, np.where(labels, 0.0, weights))
+    pairs = positive.sum() * negative.sum()
+    if not pairs:
+        return math.nan
+    below = np.cumsum(negative) - negative / 2
+    return float(np.sum(positive * below) / pairs)
+
+
+def calibration_error(p: Floats, labels: NDArray[np.bool_], weights: Floats) -> float:
+    """Expected calibration error: mean gap between the probability of "+" and its frequency.
+
+    Args:
+      p: float[n], probabilities of "+", put into 15 bins of equal width.
+      labels: bool[n], true for "+".
+      weights: float[n], how many decisions each stands for; their sum is positive.
+
+    Source: arXiv:1706.04599, equation 3, for the probability of one label.
+    """
+    bins = np.minimum((p * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(bins, weights * (p - labels), minlength=BINS)
+    return float(np.abs(gaps).sum() / weights.sum())
+
+
+def _first_errors(
+    wrong: NDArray[np.bool_], among: NDArray[np.bool_], order: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The place of the first wrong decision of each column of `among`."""
+    return np.where(among & wrong[:, None], order[:, None], _NEVER).min(axis=0, initial=_NEVER)
+
+
+def decision_metrics(
+    batches: Sequence[TreeBatch], logits: Sequence[NDArray[np.float32]]
+) -> dict[str, float]:
+    """Metrics of step scores over labelled trees, each decision counted as often as it occurs.
+
+    Args:
+      batches: arrays `[B, S]`.
+      logits: float32[B, S] for each batch, of "+" against "-".
+
+    Returns:
+      `loss` (nats), `accuracy` (p >= 0.5 iff "+"), `accuracy_KIND` of each kind that occurs,
+      `trajectory_accuracy` (that of TOTAL_FINISH), `ece`, `auc` (absent where all labels agree),
+      `first_error_accuracy` (of trajectories with a "-", those whose first "-" is where the model
+      says so first), `no_error_accuracy` (of the others, those in which it sees no error) and
+      `first_error_f1`, the harmonic mean of these two; each of the last three where it has a value.
+
+    Source: the first error's position and its F1 are ProcessBench's (arXiv:2412.06559).
+    """
+    found: list[tuple[Floats, NDArray[np.bool_], Floats, NDArray[np.int32]]] = []
+    located: list[tuple[Floats, NDArray[np.int64], NDArray[np.int64]]] = []
+    for batch, scores in zip(batches, logits, strict=True):
+        for row in range(len(batch.tokens)):
+            at = np.flatnonzero((batch.kinds[row] >= 0) & (batch.weights[row] > 0))
+            kinds, weights = batch.kinds[row, at], batch.weights[row, at].astype(np.float64)
+            score, plus = scores[row, at].astype(np.float64), batch.labels[row, at] == 1
+            found.append((score, plus, weights, kinds))
+            # A trajectory is a TOTAL_FINISH; its decisions hang on the ancestors of its token.
+            node = batch.parents[row, at]
+            final = kinds == Kind.TOTAL_FINISH
+            ends = node[final]
+            above = (node[:, None] <= ends) & (ends < batch.exits[row, node][:, None])
+            among = above & ~final[:, None]
+            among[np.flatnonzero(final), np.arange(len(ends))] = True
+            order = batch.positions[row, node].astype(np.int64) * len(Kind) + kinds
+            located.append(
+                (
+                    weights[final],
+                    _first_errors(~plus, among, order),
+                    _first_errors(score < 0, among, order),
+                )
+            )
+    score, plus, weights, kinds = (np.concatenate(part) for part in zip(*found, strict=True))
+    often, truth, said = (np.concatenate(part) for part in zip(*located, strict=True))
+    hits = (score >= 0) == plus
+    p = 1.0 / (1.0 + np.exp(-np.clip(score, -700, 700)))
+    losses = np.logaddexp(0.0, np.where(plus, -score, score))
+    out = {
+        "loss": float(np.average(losses, weights=weights)),
+        "accuracy": float(np.average(hits, weights=weights)),
+        "auc": auc(score, plus, weights),
+        "ece": calibration_error(p, plus, weights),
+    }
+    for kind in Kind:
+        chosen = kinds == kind
+        if chosen.any():
+            mean = float(np.average(hits[chosen], weights=weights[chosen]))
+            out[f"accuracy_{kind.name}"] = mean
+    if Kind.TOTAL_FINISH in kinds:
+        out["trajectory_accuracy"] = out[f"accuracy_{Kind.TOTAL_FINISH.name}"]
+    for name, chosen in (
+        ("first_error_accuracy", truth != _NEVER),
+        ("no_error_accuracy", truth == _NEVER),
+    ):
+        if chosen.any():
+            out[name] = float(np.average((truth == said)[chosen], weights=often[chosen]))
+    if "first_error_accuracy" in out and "no_error_accuracy" in out:
+        a, b = out["first_error_accuracy"], out["no_error_accuracy"]
+        out["first_error_f1"] = 2 * a * b / (a + b) if a + b else 0.0
+    return {name: value for name, value in out.items() if name != "auc" or not math.isnan(value)}
