@@ -14,19 +14,20 @@ import optax
 from jax.sharding import Mesh
 
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.decoder import Decoder, DecoderConfig, Params, init_params
-from toolprm_jax.model.hf import load_model
-from toolprm_jax.model.initial import with_more_layers, with_retrieval_heads
+from toolprm_jax.model.adapters import ROWS, Lora, init_adapter, with_lora
+from toolprm_jax.model.decoder import Decoder, DecoderConfig, Params
+from toolprm_jax.model.load import Weights, load_weights
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
 from toolprm_jax.tokens.contract import make_contract
 from toolprm_jax.tokens.tree import TreeBatch
 
-from .data import CopyWarmup, Fed, TreeSource, eval_batches, tree_stream
+from .data import Fed, TreeSource, eval_batches, tree_stream
 from .sharding import param_shardings
-from .sources import DatasetSource, RecordSource, StepsSource, ToolworldSource
+from .sources import DatasetSource, MixedSource, RecordSource, StepsSource, ToolworldSource
 from .step import (
     Metrics,
     TrainState,
+    Tuned,
     make_eval_step,
     make_evaluation,
     make_objective,
@@ -47,30 +48,73 @@ class Steps(NamedTuple):
     evaluate: Callable[[TrainState, TreeBatch], Any]  # sums for lm, scores [B, S] for prm
 
 
-def build_codec(config: Config, mesh: Mesh) -> tuple[Codec, DecoderConfig, Params | None]:
-    """Tokenizer and contract, shape of the decoder, and the parameters to start from.
+class Start(NamedTuple):
+    """What a run starts from."""
+
+    codec: Codec
+    tuned: Tuned
+    params: Params | None  # those to train, or None for fresh ones
+    frozen: Params  # the base of an adapter, else ()
+    base: str  # its name, else ""
+
+
+def _decoder(config: Config) -> DecoderConfig:
+    """The shape that a config spells out.
+
+    Raises:
+      DataError: a field is missing or unknown.
+    """
+    try:
+        return DecoderConfig(**config.model.to_dict())
+    except TypeError as error:
+        raise DataError(f"model: {error}; or name a model with init") from None
+
+
+def _adapted(config: Config, weights: Weights, lora: Lora, key: jax.Array) -> Params | None:
+    """The adapter to go on from, with rows of its own where it has none, or None for a fresh one.
+
+    Raises:
+      DataError: its rank or its targets are others than the config's.
+    """
+    if weights.adapter is None:
+        return None
+    found = weights.adapter.lora
+    if dataclasses.replace(found, token_ids=lora.token_ids) != lora:
+        raise DataError(
+            f"lora: {config.init} has rank {found.rank}, alpha {found.alpha} and targets "
+            f"{','.join(found.targets)}; the config says otherwise"
+        )
+    params = weights.adapter.params
+    if found.token_ids == lora.token_ids:
+        return params
+    fresh = init_adapter(weights.config, lora, key, weights.params)
+    return {**{name: value for name, value in fresh.items() if name == ROWS}, **params}
+
+
+def build_start(config: Config, mesh: Mesh) -> Start:
+    """Tokenizer and contract, what is trained, and the parameters to start from.
 
     Those of `init` are read into the layout that they have in training, part by part.
 
     Raises:
-      DataError: a directory is missing or damaged, or there is no room for the markers.
+      DataError: a model is missing or damaged, or there is no room for the markers.
     """
-    params = None
+    weights = None
     if config.init:
-        decoder, params = load_model(
-            config.init, shardings=lambda abstract: param_shardings(mesh, abstract)
+        weights = load_weights(
+            config.init,
+            # Master weights are float32; a frozen base is stored as it is computed with.
+            config.model.dtype if config.lora.rank else "float32",
+            lambda abstract: param_shardings(mesh, abstract),
         )
-        decoder = dataclasses.replace(decoder, dtype=config.model.dtype, remat=config.model.remat)
-        if config.model.get("more_layers"):
-            decoder, params = with_more_layers(
-                decoder, params, config.model.more_layers, jax.random.key(config.seed)
-            )
+        decoder = dataclasses.replace(
+            weights.config, dtype=config.model.dtype, remat=config.model.remat
+        )
+    elif config.lora.rank:
+        raise DataError("lora: expected a base to adapt in init")
     else:
-        try:
-            decoder = DecoderConfig(**config.model.to_dict())
-        except TypeError as error:
-            raise DataError(f"model: {error}; or name a directory with init") from None
-    tokenizer = load_tokenizer(config.tokenizer or config.init)
+        decoder = _decoder(config)
+    tokenizer = load_tokenizer(config.tokenizer or (weights.tokenizer if weights else ""))
     is_prm = config.objective == "prm"
     contract = make_contract(
         tokenizer,
@@ -80,19 +124,19 @@ def build_codec(config: Config, mesh: Mesh) -> tuple[Codec, DecoderConfig, Param
         target=config.target if is_prm else None,
     )
     codec = Codec(tokenizer, contract)
-    if not config.init and config.retrieval_heads:
-        fresh, heads = jax.random.split(jax.random.key(config.seed))
-        try:
-            params = with_retrieval_heads(
-                decoder,
-                init_params(decoder, fresh),
-                heads,
-                [codec.token_id(mark) for mark in codec.template.name_marks],
-                [codec.token_id(mark) for mark in codec.template.parameter_marks],
-            )
-        except ValueError as error:
-            raise DataError(f"retrieval_heads: {error}") from None
-    return codec, decoder, params
+    if weights is None:
+        return Start(codec, Tuned(Decoder(decoder)), None, (), "")
+    if not config.lora.rank:
+        return Start(codec, Tuned(Decoder(decoder)), weights.merged(), (), "")
+    lora = Lora(
+        config.lora.rank,
+        config.lora.alpha,
+        tuple(config.lora.targets.split(",")),
+        contract.marker_ids if is_prm else (),
+    )
+    params = _adapted(config, weights, lora, jax.random.key(config.seed))
+    base = weights.adapter.base if weights.adapter else config.init
+    return Start(codec, Tuned(with_lora(decoder, lora), lora), params, weights.params, base)
 
 
 def build_source(config: Config, codec: Codec, *, heldout: bool) -> Any:
@@ -120,29 +164,27 @@ def build_source(config: Config, codec: Codec, *, heldout: bool) -> Any:
             row_length=data.row_length,
         )
     path = data.heldout_records if heldout else data.records
+    records = None
     if path:
-        return RecordSource(
-            codec,
-            Path(path),
-            data.format or None,
-            row_length=data.row_length,
-        )
-    return ToolworldSource(
+        records = RecordSource(codec, Path(path), data.format or None, row_length=data.row_length)
+        if heldout or data.records_share == 1.0:
+            return records
+    corpus = ToolworldSource(
         codec,
         seed=data.seed,
         split="heldout" if heldout else "train",
         groups=data.eval_items if heldout else data.groups,
         group_size=data.group_size,
         row_length=data.row_length,
-        max_calls=data.max_calls,
-        invented=0.0 if heldout else data.invented,
+        masked=1.0 if heldout else data.masked,
     )
+    return corpus if records is None else MixedSource(corpus, records, data.records_share)
 
 
 def build_stream(
     config: Config, codec: Codec, source: TreeSource, shards: int
 ) -> grain.DatasetIterator[Fed]:
-    """The training batches of this process, with the copy warm-up first.
+    """The training batches of this process.
 
     Raises:
       DataError: the rows of a batch don't divide into accumulation times `shards`, the devices
@@ -161,20 +203,12 @@ def build_stream(
             f"data.rows_per_batch: {rows} rows don't divide by accumulation "
             f"{config.accumulation} times the {shards} devices along data and fsdp"
         )
-    warmup = None
-    if data.copy_warmup_rows:
-        if config.objective != "lm":
-            raise DataError("data.copy_warmup_rows: only for the objective lm")
-        warmup = CopyWarmup(
-            data.copy_warmup_rows, data.row_length, len(codec.tokenizer), config.seed
-        )
     return tree_stream(
         source,
         row_length=data.row_length,
         rows=rows // processes,
         seed=config.seed,
         epochs=data.epochs,
-        warmup=warmup,
         process_index=jax.process_index(),
         process_count=processes,
     )
@@ -192,16 +226,16 @@ def build_heldout(config: Config, codec: Codec) -> list[TreeBatch]:
     )
 
 
-def build_steps(config: Config, mesh: Mesh, model: Decoder, codec: Codec) -> Steps:
+def build_steps(config: Config, mesh: Mesh, tuned: Tuned, codec: Codec) -> Steps:
     """Optimizer and jitted steps under the mesh."""
-    objective = make_objective(config.objective, model, codec.contract)
-    evaluation = make_evaluation(config.objective, model, codec.contract)
+    objective = make_objective(config.objective, tuned.model, codec.contract)
+    evaluation = make_evaluation(config.objective, tuned.model, codec.contract)
     o = config.optimizer
     schedule = make_schedule(o.learning_rate, o.warmup_steps, config.steps, o.end_fraction)
     optimizer = make_optimizer(schedule, o.weight_decay, o.clip_norm, o.b1, o.b2)
     return Steps(
         schedule,
         optimizer,
-        make_train_step(mesh, model, objective, optimizer),
-        make_eval_step(mesh, model, evaluation, optimizer),
+        make_train_step(mesh, tuned, objective, optimizer),
+        make_eval_step(mesh, tuned, evaluation, optimizer),
     )

@@ -25,7 +25,8 @@ from toolprm_jax.model.checkpoint import (
     read_run,
     write_manifest,
 )
-from toolprm_jax.model.decoder import DecoderConfig
+from toolprm_jax.model.adapters import Lora
+from toolprm_jax.model.decoder import DecoderConfig, Params
 from toolprm_jax.tokens.contract import Contract
 
 from .step import TrainState
@@ -51,10 +52,17 @@ class RunFiles:
     config: dict[str, Any]  # resolved, JSON
     contract: Contract
     tokenizer: PreTrainedTokenizerBase
+    lora: Lora | None = None  # of an adapter
+    base: str = ""  # the name of its base
 
     def write(self, directory: epath.Path, step: int) -> None:
         """Writes them into a committed checkpoint."""
-        run = {"step": step, "decoder": dataclasses.asdict(self.decoder), "config": self.config}
+        run = {
+            "step": step,
+            "decoder": dataclasses.asdict(self.decoder),
+            "adapter": self.lora and {"base": self.base, "lora": dataclasses.asdict(self.lora)},
+            "config": self.config,
+        }
         with local_folder(directory) as folder:
             (folder / RUN_FILE).write_text(json.dumps(run, indent=1) + "\n")
             self.contract.save(folder)
@@ -67,6 +75,8 @@ class RunFiles:
           CheckpointError: its decoder has another shape.
         """
         saved = read_run(directory)
+        if (saved.get("adapter") is None) != (self.lora is None):
+            raise CheckpointError(f"{directory}: an adapter and a whole model can't be exchanged")
         decoder, here = DecoderConfig(**saved["decoder"]), self.decoder
         for name in (field.name for field in dataclasses.fields(here)):
             shape = name not in ("dtype", "remat")
@@ -174,13 +184,14 @@ class Checkpoints:
             raise self._failure
 
     def restore(
-        self, abstract: TrainState, data: grain.DatasetIterator
+        self, abstract: TrainState, data: grain.DatasetIterator, frozen: Params = ()
     ) -> tuple[int, TrainState] | None:
         """The newest checkpoint that is whole; damaged ones are skipped with a warning.
 
         Args:
           abstract: `jax.ShapeDtypeStruct` with the shardings to restore to.
           data: an iterator over the same data; it is set to where it was.
+          frozen: the base of an adapter, which checkpoints don't hold.
 
         Returns:
           Steps taken and the state, or None where there is no checkpoint.
@@ -205,7 +216,7 @@ class Checkpoints:
             },
         )
         rest = restored["rest"]
-        return step, TrainState(rest["step"], restored["params"], rest["opt_state"])
+        return step, TrainState(rest["step"], restored["params"], rest["opt_state"], frozen)
 
     def close(self) -> None:
         """Finishes what is under way."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import grain
 import grain.experimental
@@ -11,14 +11,22 @@ import jax
 import numpy as np
 
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.tokens.tree import TokenTree, TreeBatch, pack, to_batch
+from toolprm_jax.tokens.tree import TokenTree, TreeBatch, empty_rows, pack, to_batch
 
-COPY_LENGTH = 128  # tokens of a sequence of CopyWarmup
 _ENDLESS = 10**12  # items; grain needs a finite length
 
 
 class TreeSource(Protocol):
-    """Random access to items of zero or more token trees; an item depends on its index alone."""
+    """Random access to items of zero or more token trees; an item depends on its index alone.
+
+    Attributes:
+      too_long: the items that were read and hold something that fits no row.
+    """
+
+    @property
+    def too_long(self) -> set[Any]:
+        """See above."""
+        ...
 
     def __len__(self) -> int:
         """Number of items."""
@@ -36,55 +44,6 @@ class Fed(NamedTuple):
     tokens: int  # that are no padding
     visible: int  # pairs of them of which the first sees the second, itself included
     targets: int  # tokens with loss weight
-
-
-class CopyWarmup:
-    """Periodic sequences over random tokens: what teaches a model to copy.
-
-    Loss is on the tokens after the first period. Ids are log-uniform, so that the first ones are
-    frequent enough for the model to find out quickly what copying is.
-
-    Args:
-      rows: number of items, each one row of sequences.
-      row_length: S, in tokens.
-      num_tokens: ids are drawn below it.
-      seed: of the sequences.
-
-    Source: our choice.
-    """
-
-    def __init__(self, rows: int, row_length: int, num_tokens: int, seed: int) -> None:
-        self._rows, self._row_length = rows, row_length
-        self._num_tokens, self._seed = num_tokens, seed
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def __getitem__(self, index: int) -> Sequence[TokenTree]:
-        rng = np.random.default_rng((self._seed, index))
-        length = min(COPY_LENGTH, self._row_length)
-        trees = []
-        for _ in range(self._row_length // length):
-            period = int(rng.integers(6, 41))
-            cycle = (self._num_tokens ** rng.random(period)).astype(np.int64)
-            trees.append(chain(np.resize(cycle, length), unweighted=period))
-        return trees
-
-
-def chain(tokens: np.ndarray, unweighted: int) -> TokenTree:
-    """One sequence as a tree without branches; the first `unweighted` tokens carry no loss."""
-    length = len(tokens)
-    index = np.arange(length, dtype=np.int32)
-    none = np.full(length, -1, np.int32)
-    return TokenTree(
-        tokens=tokens.astype(np.int32),
-        positions=index,
-        sizes=length - index,
-        parent_offsets=(index > 0).astype(np.int32),
-        kinds=none,
-        labels=none,
-        weights=(index >= unweighted).astype(np.float32),
-    )
 
 
 class _Trees(grain.experimental.FlatMapTransform):
@@ -126,7 +85,6 @@ def tree_stream(
     rows: int,
     seed: int,
     epochs: int = 0,
-    warmup: TreeSource | None = None,
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.DatasetIterator[Fed]:
@@ -141,7 +99,6 @@ def tree_stream(
       rows: B, rows per batch of this process.
       seed: of the order; each epoch has its own.
       epochs: how often the source is read; 0 for as often as it is asked for.
-      warmup: items that come first, in their order.
       process_index: which process this is.
       process_count: how many there are.
 
@@ -152,8 +109,6 @@ def tree_stream(
         raise DataError("the training data has no items")
     items = grain.MapDataset.source(source).seed(seed).shuffle()
     items = items.repeat(epochs or max(1, _ENDLESS // len(source)))
-    if warmup is not None and len(warmup):
-        items = grain.MapDataset.concatenate([grain.MapDataset.source(warmup), items])
     items = items[process_index::process_count]
     trees = grain.experimental.FlatMapIterDataset(
         items.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=16)),
@@ -174,10 +129,7 @@ def eval_batches(
 ) -> list[TreeBatch]:
     """All trees of some items in batches `[B, S]`; the last one is filled up with empty rows."""
     packed = pack((tree for item in items for tree in item), row_length)
-    empty = TokenTree._make(
-        np.zeros((rows, row_length), column.dtype) for column in chain(np.zeros(1), 0)
-    )
-    filler = to_batch(empty)
+    filler = empty_rows(rows, row_length)
     batches = []
     for start in range(0, len(packed.tokens), rows):
         columns = [column[start : start + rows] for column in packed]

@@ -18,12 +18,13 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.decoder import Decoder, DecoderConfig
+from toolprm_jax.model.adapters import Adapter, save_adapter
+from toolprm_jax.model.decoder import DecoderConfig
 from toolprm_jax.model.hf import save_model
 from toolprm_jax.model.prm import Sums, means
 from toolprm_jax.tokens.tree import TreeBatch
 
-from .build import Config, build_codec, build_heldout, build_source, build_steps, build_stream
+from .build import Config, build_heldout, build_source, build_start, build_steps, build_stream
 from .checkpoint import Checkpoints, RunFiles, local_folder
 from .data import Fed, same_to_device, to_device
 from .flops import PEAK_FLOPS, training_flops
@@ -182,9 +183,9 @@ def run(
     is_prm = config.objective == "prm"
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     layout = batch_sharding(mesh)
-    codec, decoder, params = build_codec(config, mesh)
-    model = Decoder(decoder)
-    steps = build_steps(config, mesh, model, codec)
+    codec, tuned, params, frozen, base = build_start(config, mesh)
+    decoder = tuned.model.config
+    steps = build_steps(config, mesh, tuned, codec)
     source = build_source(config, codec, heldout=False)
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
     stream = build_stream(config, codec, source, shards)
@@ -194,21 +195,22 @@ def run(
     resolved = json.loads(config.to_json_best_effort())
     if jax.process_index() == 0:
         (root / "config.json").write_text(json.dumps(resolved, indent=1) + "\n")
-    files = RunFiles(decoder, resolved, codec.contract, codec.tokenizer)
+    files = RunFiles(decoder, resolved, codec.contract, codec.tokenizer, tuned.lora, base)
     checkpoints = Checkpoints(root / "checkpoints", files, config.keep, config.keep_best)
     with contextlib.ExitStack() as stack:
         # First in, last out: SIGTERM waits for the checkpoint under way too.
         preempted = stack.enter_context(_preemption())
         stack.callback(checkpoints.close)
         stack.callback(stream.close)
-        restored = checkpoints.restore(state_shardings(mesh, model, steps.optimizer)[0], stream)
+        abstract = state_shardings(mesh, tuned, steps.optimizer)[0]
+        restored = checkpoints.restore(abstract, stream, frozen)
         if restored is None:
             key = jax.random.key(config.seed)
-            step, state = 0, init_state(mesh, model, steps.optimizer, key, params)
+            step, state = 0, init_state(mesh, tuned, steps.optimizer, key, params, frozen)
         else:
             step, state = restored
             _log.info("resumed at step %d", step)
-        del params
+        del params, frozen
         writers = _open_writers(stack, config, root, step)
         last: dict[str, float] = {}
         interval = _Interval(step, config, decoder)
@@ -265,7 +267,13 @@ def run(
     if finished and jax.process_count() == 1:
         with local_folder(root / "model") as folder:
             params = jax.device_get(state.params)
-            save_model(folder, decoder, params, tokenizer=codec.tokenizer, contract=codec.contract)
+            if tuned.lora is None:
+                save_model(
+                    folder, decoder, params, tokenizer=codec.tokenizer, contract=codec.contract
+                )
+            else:
+                save_adapter(folder, Adapter(base, tuned.lora, params))
+                codec.contract.save(folder)
     elif finished:
         # No process holds all the parameters, and one device may have no room for them.
         _log.info("toolprm-export makes a model of %s", root / "checkpoints" / str(step))

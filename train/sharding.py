@@ -22,6 +22,8 @@ MESH_AXES: dict[str, tuple[str, ...]] = {
     "layers": (),
     "head_dim": (),
     "sequence": (),
+    "rank": (),  # of adapters
+    "markers": (),
     "hidden": (),  # of activations: "embed" there would gather the batch
 }
 
@@ -37,6 +39,13 @@ PARAMETER_AXES: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"mlp/(gate|up)_proj/kernel", ("layers", "embed", "mlp")),
     (r"mlp/down_proj/kernel", ("layers", "mlp", "embed")),
     (r"\w+_layernorm/scale", ("layers", "embed")),
+    (r"(self_attn/[qkv]|mlp/(gate|up))_proj/kernel_lora_a", ("layers", "embed", "rank")),
+    (r"self_attn/[qkv]_proj/kernel_lora_b", ("layers", "rank", "heads")),
+    (r"mlp/(gate|up)_proj/kernel_lora_b", ("layers", "rank", "mlp")),
+    (r"self_attn/o_proj/kernel_lora_a", ("layers", "heads", "rank")),
+    (r"mlp/down_proj/kernel_lora_a", ("layers", "mlp", "rank")),
+    (r"(o|down)_proj/kernel_lora_b", ("layers", "rank", "embed")),
+    (r"token_rows", ("markers", "embed")),
 )
 
 # A module's name -> logical axes of its output.

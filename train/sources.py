@@ -15,12 +15,15 @@ from toolprm_jax.annotation.records import DataError
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.examples import Rollout, lm_trees, prm_trees
 from toolprm_jax.tokens.tree import TokenTree
+from toolprm_jax.toolworld.corpus import make_group
 from toolprm_jax.toolworld.masked import masked_group
 from toolprm_jax.toolworld.spec import Split
 
+from .data import TreeSource
+
 
 class ToolworldSource:
-    """Masked groups of queries of the embedded corpus: one tool list, and as many queries as fit.
+    """Groups of queries of the embedded corpus: one tool list, and as many queries as fit.
 
     Args:
       codec: tokenizer, template and contract of the policy.
@@ -29,8 +32,7 @@ class ToolworldSource:
       groups: number of items.
       group_size: the most queries of a group.
       row_length: S, in tokens; the corpus has no end, so a group stops where its row is full.
-      max_calls: the most calls of a query (a curriculum starts low); 0 for any.
-      invented: share of the groups whose tools are invented instead.
+      masked: share of the groups whose names are masked.
 
     Attributes:
       too_long: indices of the items that were read and hold a query that fits no row.
@@ -45,11 +47,9 @@ class ToolworldSource:
         groups: int,
         group_size: int,
         row_length: int,
-        max_calls: int = 0,
-        invented: float = 0.0,
+        masked: float,
     ) -> None:
-        self._max_calls, self._invented = max_calls, invented
-        self._codec = codec
+        self._codec, self._masked = codec, masked
         self._seed, self._groups = seed, groups
         self._split: Split = split
         self._group_size, self._row_length = group_size, row_length
@@ -59,16 +59,47 @@ class ToolworldSource:
         return self._groups
 
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
-        # Spread evenly over the indices, whatever the share.
-        is_invented = int((index + 1) * self._invented) > int(index * self._invented)
-        split: Split = "invented" if is_invented else self._split
-        records = masked_group(self._seed, split, index, self._group_size)
-        if self._max_calls:
-            records = [r for r in records if len(r.answers or ()) <= self._max_calls]
+        make = masked_group if _takes(index, self._masked) else make_group
+        records = make(self._seed, self._split, index, self._group_size)
         trees, too_long = lm_trees(self._codec, records, self._row_length)
         if too_long:
             self.too_long.add(index)
         return trees[:1]
+
+
+def _takes(index: int, share: float) -> bool:
+    """Whether an index is one of a share of all of them that is spread evenly."""
+    return int((index + 1) * share) > int(index * share)
+
+
+class MixedSource:
+    """Items of two sources, taken in turn.
+
+    Args:
+      first: its items are taken in order.
+      second: likewise, again from the start where it ends.
+      share: of the items that are the second's, above 0 and below 1.
+
+    """
+
+    def __init__(self, first: TreeSource, second: TreeSource, share: float) -> None:
+        self._first, self._second, self._share = first, second, share
+
+    @property
+    def too_long(self) -> set[Any]:
+        """Items of either source that hold what fits no row."""
+        return {("first", i) for i in self._first.too_long} | {
+            ("second", i) for i in self._second.too_long
+        }
+
+    def __len__(self) -> int:
+        return int(len(self._first) / (1 - self._share))
+
+    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+        taken = int(index * self._share)
+        if _takes(index, self._share):
+            return self._second[taken % len(self._second)]
+        return self._first[index - taken]
 
 
 class RecordSource:

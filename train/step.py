@@ -11,7 +11,8 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from toolprm_jax.model.decoder import Decoder, Params, init_params
+from toolprm_jax.model.adapters import Lora, init_adapter, with_adapter
+from toolprm_jax.model.decoder import Decoder, Params, abstract_params, init_params
 from toolprm_jax.model.prm import Sums, lm_sums, means, prm_sums, step_logits
 from toolprm_jax.tokens.contract import Contract
 from toolprm_jax.tokens.tree import TreeBatch
@@ -23,11 +24,41 @@ Metrics = dict[str, Array]
 
 
 class TrainState(NamedTuple):
-    """Everything that a training step changes."""
+    """Everything that a training step changes, and the base that it leaves as it is."""
 
     step: Array  # int32[], steps taken
-    params: Params  # float32 master weights
+    params: Params  # float32 master weights that are trained: of the model, or of its adapter
     opt_state: optax.OptState
+    frozen: Params = ()  # the base of an adapter, in the dtype of the computation
+
+
+class Tuned(NamedTuple):
+    """What is trained of a model: all of it, or an adapter beside its frozen base."""
+
+    model: Decoder  # plain, or with the adapter in its forward pass
+    lora: Lora | None = None
+
+    def fresh(self, key: Array, frozen: Params) -> Params:
+        """Parameters to train from the start; the key is consumed."""
+        config = self.model.config
+        if self.lora is None:
+            return init_params(config, key)
+        return init_adapter(config, self.lora, key, frozen)
+
+    def whole(self, params: Params, frozen: Params) -> Params:
+        """What the model is applied to."""
+        if self.lora is None:
+            return params
+        return with_adapter(frozen, params, self.lora, self.model.config.dtype)
+
+    def abstract_frozen(self) -> Params:
+        """Shapes of the frozen base."""
+        config = self.model.config
+        if self.lora is None:
+            return ()
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, config.dtype), abstract_params(config)
+        )
 
 
 def make_objective(name: str, model: Decoder, contract: Contract) -> Objective:
@@ -70,10 +101,13 @@ def make_schedule(
     )
 
 
+_MATRICES = ("kernel", "embedding", "kernel_lora_a", "kernel_lora_b")
+
+
 def _is_matrix(params: Params) -> Any:
-    """True at kernels and embeddings; stacked biases and scales have two axes but are none."""
+    """True at matrices; stacked biases and scales have two axes but are none."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: path[-1].key in ("kernel", "embedding"), params
+        lambda path, _: path[-1].key in _MATRICES, params
     )
 
 
@@ -95,18 +129,18 @@ def make_optimizer(
     )
 
 
-def state_shardings(mesh: Mesh, model: Decoder, optimizer: optax.GradientTransformation) -> Any:
+def state_shardings(mesh: Mesh, tuned: Tuned, optimizer: optax.GradientTransformation) -> Any:
     """Shardings of a TrainState, and the same state as shapes, without computing anything.
 
     Returns:
       (TrainState of `jax.ShapeDtypeStruct` with shardings, TrainState of NamedSharding).
     """
 
-    def build(key: Array) -> TrainState:
-        params = init_params(model.config, key)
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    def build(key: Array, frozen: Params) -> TrainState:
+        params = tuned.fresh(key, frozen)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), frozen)
 
-    shapes = jax.eval_shape(build, jax.random.key(0))
+    shapes = jax.eval_shape(build, jax.random.key(0), tuned.abstract_frozen())
     shardings = param_shardings(mesh, shapes)
     abstract = jax.tree.map(
         lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding),
@@ -118,38 +152,40 @@ def state_shardings(mesh: Mesh, model: Decoder, optimizer: optax.GradientTransfo
 
 def init_state(
     mesh: Mesh,
-    model: Decoder,
+    tuned: Tuned,
     optimizer: optax.GradientTransformation,
     key: Array,
     params: Params | None = None,
+    frozen: Params = (),
 ) -> TrainState:
     """The state before the first step; every array is made where it will live.
 
     Args:
       mesh: from `make_mesh`.
-      model: the decoder.
+      tuned: the decoder, and what of it is trained.
       optimizer: from `make_optimizer`.
       key: consumed for fresh parameters.
-      params: parameters to start from instead.
+      params: parameters to start from instead, donated.
+      frozen: parameters of an adapter's base, which become part of the state.
     """
-    _, shardings = state_shardings(mesh, model, optimizer)
+    _, shardings = state_shardings(mesh, tuned, optimizer)
 
-    def fresh(key: Array) -> TrainState:
-        return given(init_params(model.config, key))
-
-    def given(params: Params) -> TrainState:
+    def start(params: Params) -> tuple[Any, ...]:
         params = jax.tree.map(lambda x: x.astype(jnp.float32), params)
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+        return jnp.zeros((), jnp.int32), params, optimizer.init(params)
 
+    frozen = jax.device_put(frozen, shardings.frozen)
+    layout = tuple(shardings[:3])
     if params is None:
-        return jax.jit(fresh, out_shardings=shardings)(key)
+        begin = jax.jit(lambda key, base: start(tuned.fresh(key, base)), out_shardings=layout)
+        return TrainState(*begin(key, frozen), frozen)
     params = jax.device_put(params, shardings.params)
-    return jax.jit(given, out_shardings=shardings, donate_argnums=0)(params)
+    return TrainState(*jax.jit(start, out_shardings=layout, donate_argnums=0)(params), frozen)
 
 
 def make_train_step(
     mesh: Mesh,
-    model: Decoder,
+    tuned: Tuned,
     objective: Objective,
     optimizer: optax.GradientTransformation,
 ) -> Callable[[TrainState, TreeBatch], tuple[TrainState, Metrics]]:
@@ -164,27 +200,26 @@ def make_train_step(
       `weight`, `grad_norm` (before clipping), `param_norm` (after the step) and, for a PRM,
       `trajectory_accuracy` and `completions`.
     """
-    _, shardings = state_shardings(mesh, model, optimizer)
+    _, shardings = state_shardings(mesh, tuned, optimizer)
     objective = with_sharded_activations(mesh, objective)
 
-    def loss_sum(params: Params, batch: TreeBatch) -> tuple[Array, Sums]:
-        sums = objective(params, batch)
+    def loss_sum(params: Params, frozen: Params, batch: TreeBatch) -> tuple[Array, Sums]:
+        sums = objective(tuned.whole(params, frozen), batch)
         return sums["loss"], sums
 
-    def sums_and_grads(params: Params, batch: TreeBatch) -> tuple[Sums, Params]:
-        (_, sums), grads = jax.value_and_grad(loss_sum, has_aux=True)(params, batch)
+    def sums_and_grads(state: TrainState, batch: TreeBatch) -> tuple[Sums, Params]:
+        grad = jax.value_and_grad(loss_sum, has_aux=True)
+        (_, sums), grads = grad(state.params, state.frozen, batch)
         return sums, grads
 
     def step(state: TrainState, batch: TreeBatch) -> tuple[TrainState, Metrics]:
         def part(total: tuple[Sums, Params], rows: TreeBatch) -> tuple[tuple[Sums, Params], None]:
-            return jax.tree.map(jnp.add, total, sums_and_grads(state.params, rows)), None
+            return jax.tree.map(jnp.add, total, sums_and_grads(state, rows)), None
 
         if batch.tokens.shape[0] == 1:
-            sums, grads = sums_and_grads(state.params, jax.tree.map(lambda x: x[0], batch))
+            sums, grads = sums_and_grads(state, jax.tree.map(lambda x: x[0], batch))
         else:
-            first = jax.eval_shape(
-                sums_and_grads, state.params, jax.tree.map(lambda x: x[0], batch)
-            )
+            first = jax.eval_shape(sums_and_grads, state, jax.tree.map(lambda x: x[0], batch))
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
             (sums, grads), _ = jax.lax.scan(part, zeros, batch)
         sums = {**sums, "weight": jnp.maximum(sums["weight"], 1e-9)}
@@ -199,7 +234,7 @@ def make_train_step(
         }
         if "final_weight" in sums:
             metrics["completions"] = sums["final_weight"]
-        return TrainState(state.step + 1, params, opt_state), metrics
+        return TrainState(state.step + 1, params, opt_state, state.frozen), metrics
 
     return jax.jit(
         step,
@@ -211,15 +246,17 @@ def make_train_step(
 
 def make_eval_step(
     mesh: Mesh,
-    model: Decoder,
+    tuned: Tuned,
     evaluation: Callable[[Params, TreeBatch], Any],
     optimizer: optax.GradientTransformation,
 ) -> Callable[[TrainState, TreeBatch], Any]:
     """The jitted evaluation step: (state, batch `[1, B, S]`) -> what `evaluation` makes of it."""
-    _, shardings = state_shardings(mesh, model, optimizer)
+    _, shardings = state_shardings(mesh, tuned, optimizer)
     evaluation = with_sharded_activations(mesh, evaluation)
     return jax.jit(
-        lambda state, batch: evaluation(state.params, jax.tree.map(lambda x: x[0], batch)),
+        lambda state, batch: evaluation(
+            tuned.whole(state.params, state.frozen), jax.tree.map(lambda x: x[0], batch)
+        ),
         in_shardings=(shardings, batch_sharding(mesh)),
         out_shardings=NamedSharding(mesh, PartitionSpec()),
     )

@@ -98,7 +98,8 @@ def init_adapter(config: DecoderConfig, lora: Lora, key: Array, base: Params) ->
       key: a PRNG key, consumed.
       base: parameters of the base.
     """
-    tree = init_params(config, key, with_lora(config, lora))["params"]["layers"]
+    plain = dataclasses.replace(config, dtype="float32")
+    tree = init_params(plain, key, with_lora(plain, lora))["params"]["layers"]
     layers: dict[str, Any] = {}
     for target in lora.targets:
         leaves = tree[_MODULES[target]][target]

@@ -20,8 +20,12 @@ CONTRACT_FILE = "toolprm_contract.json"
 LABEL_TOKENS = ("-", "+")  # in the order of the labels 0 and 1
 # In the order of `Kind`, as exported tokenizers name them.
 MARKER_TOKENS = tuple(f"<|toolprm_{kind.name.lower()}|>" for kind in Kind)
-# Tokens that were kept free for such uses, of Llama 3 and of Mistral's newer tokenizers.
-_RESERVED = re.compile(r"<\|reserved_special_token_\d+\|>|<SPECIAL_\d+>")
+# Tokens that were kept free for such uses, of Llama 3 and of Mistral's newer tokenizers; and those
+# of SmolLM2 that mark up source code, which no prompt here holds.
+_RESERVED = re.compile(
+    r"<\|reserved_special_token_\d+\|>|<SPECIAL_\d+>"
+    r"|<(repo_?name|file_sep|filename|gh_stars|issue_(start|comment|closed))>"
+)
 
 Granularity = Literal["toolprm", "cprm", "orm"]
 Target = Literal["label", "prefix"]

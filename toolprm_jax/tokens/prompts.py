@@ -156,7 +156,7 @@ def _compact(record: Record) -> list[Turn]:
                     words += f" = {json.dumps(schema['default'], ensure_ascii=False)}"
             parts.append(words)
         lines.append("\n ".join(parts))
-    return [("tools", "\n".join(lines)), *_messages(record, "list")]
+    return [("system", "\n".join(lines)), *_messages(record, "list")]
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,6 @@ class Template:
     `turns` are those of the prompt in ChatML, unless `own_chat` says that the tokenizer's own
     `chat_template` renders it. `opening` ends the prompt, at the start of the assistant's turn.
     `before` and `after` stand around the calls in the completions that a policy is trained on.
-    `name_marks` and `parameter_marks` are what stands right before the names of tools and of
-    parameters, in prompts and completions; only models trained from scratch need them.
     """
 
     name: str
@@ -177,8 +175,6 @@ class Template:
     after: str = ""
     opening: str = ""
     own_chat: bool = False
-    name_marks: tuple[str, ...] = ()
-    parameter_marks: tuple[str, ...] = ()
 
 
 TEMPLATES: Mapping[str, Template] = {
@@ -198,13 +194,7 @@ TEMPLATES: Mapping[str, Template] = {
         ),
         # Ours, for the embedded models: a tenth of the tokens of the others. Names stand in quotes,
         # so that they have the same tokens as in a completion.
-        Template(
-            "compact",
-            _compact,
-            "list",
-            name_marks=(' "',),
-            parameter_marks=(" `", ' {"', ' "'),
-        ),
+        Template("compact", _compact, "list"),
     )
 }
 

@@ -167,6 +167,12 @@ def to_batch(rows: TokenTree) -> TreeBatch:
     )
 
 
+def empty_rows(rows: int, row_length: int) -> TreeBatch:
+    """Rows `[B, S]` that hold nothing but padding."""
+    zeros = np.zeros((rows, row_length), np.int32)
+    return to_batch(TokenTree(*[zeros] * 6, weights=zeros.astype(np.float32)))
+
+
 def pack(trees: Iterable[TokenTree], row_length: int) -> TreeBatch:
     """Packs trees into as few rows as first-fit needs.
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from ..annotation.records import Call, GoldCall, Record
 from .domains import ALL_TOOLS
-from .invented import invent_tool
 from .spec import SPLITS, Split, ToolSpec
 from .vocabulary import with_articles
 
@@ -26,7 +25,6 @@ NO_CALL = 0.10  # probability that no listed tool serves the query
 CALL_COUNTS = (0.70, 0.20, 0.10)  # probabilities of one, two, three calls, if any
 SAME_TOOL = 0.4  # probability that a further call repeats a tool
 SAME_DOMAIN = 0.5  # probability that a distractor comes from the domain of the first tool
-INVENTED = 8  # tools that a group with invented ones chooses from
 FRESH_TRIES = 8  # draws to avoid repeating a query within a group
 
 GREETINGS = ("Hi, ", "Hello, ", "Hey, ")
@@ -157,7 +155,7 @@ def make_group(seed: int, split: Split, index: int, size: int) -> list[Record]:
 
     Args:
       seed: of the corpus.
-      split: "train", "heldout", or "invented", whose tools are new in every group.
+      split: "train" or "heldout".
       index: of the group in the corpus; groups are independent of each other.
       size: number of queries; a shorter group is a prefix of a longer one.
 
@@ -172,10 +170,7 @@ def make_group(seed: int, split: Split, index: int, size: int) -> list[Record]:
     if split not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
     rng = Random(f"toolworld/{split}/{seed}/{index}")
-    if split == "invented":
-        pool = tuple(invent_tool(rng, f"tool{i}") for i in range(INVENTED))
-    else:
-        pool = tools(split)
+    pool = tools(split)
     listed = _tool_list(rng, pool)
     shown = tuple(spec.tool for spec in listed)
     seen: set[str] = set()

@@ -24,7 +24,7 @@ def masked_group(seed: int, split: Split, index: int, size: int) -> list[Record]
 
     Args:
       seed: of the corpus and of the masks.
-      split: "train", "heldout" or "invented".
+      split: "train" or "heldout".
       index: of the group.
       size: number of queries.
     """

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from ..annotation.records import Tool
 
-Split = Literal["train", "heldout", "invented"]
+Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Sampler = Callable[[Random], tuple[Any, str]]
 

@@ -15,7 +15,6 @@ from transformers import PreTrainedTokenizerFast
 from ..annotation.corrupt import gold_completion
 from ..tokens.prompts import get_template
 from .masked import masked_group
-from .spec import Split
 
 EMBEDDING_ROWS = 2048
 VOCABULARY = 2040  # tokens, special ones included; the rows above are for the markers
@@ -31,8 +30,7 @@ def corpus_texts(seed: int, groups: int) -> Iterator[str]:
     """Prompts and gold completions of masked training groups, for the tokenizer's merges."""
     template = get_template("compact")
     for index in range(groups):
-        split: Split = "invented" if index % 2 else "train"
-        for record in masked_group(seed, split, index, 2):
+        for record in masked_group(seed, "train", index, 2):
             yield from (content for _, content in template.turns(record))
             yield gold_completion(record, template.dress)
 
