@@ -76,7 +76,7 @@ def labelled(codec: Codec, record: Record) -> Labelled:
         for _, text in completions(record, 0, ROLLOUTS, GOLD_SHARE)
         for found in [label_completion(record, text)]
     ]
-    trees, _ = prm_trees(codec, record, rollouts, ROOM)
+    trees, _ = prm_trees(codec, [(record, rollouts)], ROOM)
     return Labelled(trees, codec.prompt(record), [marked_path(codec, each) for each in rollouts])
 
 

@@ -32,7 +32,7 @@ def get_config(granularity: str = "toolprm") -> ConfigDict:
             "init": "models/Hammer2.1-3b",
             "granularity": granularity,
             "target": "label",
-            "retrieval_heads": False,
+            "lora": {"rank": 0, "alpha": 0.0, "targets": ""},  # the whole model
             "seed": 0,
             "steps": STEPS,
             "accumulation": 3,
@@ -61,11 +61,10 @@ def get_config(granularity: str = "toolprm") -> ConfigDict:
                 "heldout_records": "",
                 "heldout_steps": "",
                 "format": "",
-                "max_calls": 0,
+                "group_size": 1,
                 "row_length": 2048,
                 "rows_per_batch": 48,
                 "epochs": EPOCHS + 1,  # the steps end it; rows are never quite full
-                "copy_warmup_rows": 0,
                 "eval_items": 500,
             },
         }

@@ -296,6 +296,8 @@ def beam_search(
                 reward, params[1], pool, reward_cache, walkers, config
             )
             scores = aggregate_scores(pool, walkers.paths, config)
+            if config.beta:
+                scores += config.beta * walkers.log_prob
             alone = jnp.where(reached, walkers.lengths + jnp.sum(labelled, axis=-1), 0)
             costs = costs._replace(
                 prm_tokens=costs.prm_tokens + seen,

@@ -30,6 +30,7 @@ class SearchConfig:
       labelled: kinds of decision that the reward model scores.
       stop_kinds: kinds at which a candidate stops to be compared.
       aggregate: how a beam's score comes from those of its decisions.
+      beta: weight of the policy's log-probability in a guided beam's score; 0 is the paper's.
       max_decisions: limit of decisions.
       max_step_tokens: limit of one decision, in tokens.
       max_tokens: limit of a completion, in tokens.
@@ -49,6 +50,7 @@ class SearchConfig:
     labelled: tuple[int, ...] = tuple(Kind)
     stop_kinds: tuple[int, ...] = tuple(Kind)
     aggregate: Aggregate = "min"
+    beta: float = 0.0
     max_decisions: int = 32
     max_step_tokens: int = 64
     max_tokens: int = 192

@@ -16,7 +16,7 @@ from toolprm_jax.model.load import load
 from toolprm_jax.tokens.prompts import TEMPLATES
 
 from .config import Aggregate, Explore, SchemaUse, SearchConfig
-from .flags import add_records, probability, read_queries, temperature, whole_number
+from .flags import add_records, finite, probability, read_queries, temperature, whole_number
 from .methods import GUIDED, METHODS
 from .report import write_search_picture
 from .run import Models, flag_counts, run_methods
@@ -35,9 +35,9 @@ def parser() -> Parser:
     """The command's arguments."""
     defaults = SearchConfig()
     out = Parser("toolprm-search", "Answers queries by search; writes an answers file.")
-    out.add_argument("--policy", required=True, help="directory, or toy:policy")
+    out.add_argument("--policy", required=True, help="a model: see README")
     out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
-    out.add_argument("--prm", help="directory, or toy:prm; only for best_of_n and fine_grained")
+    out.add_argument("--prm", help="its reward model; only for best_of_n and fine_grained")
     add_records(out)
     out.add_argument("--method", choices=METHODS, default="fine_grained")
     out.add_argument("--num_beams", type=whole_number(1), default=defaults.num_beams, help="N")
@@ -69,6 +69,12 @@ def parser() -> Parser:
         help="prune: rule out candidates that the tools' schemas refuse; ignore: the paper's way",
     )
     out.add_argument("--aggregate", choices=get_args(Aggregate), default=defaults.aggregate)
+    out.add_argument(
+        "--beta",
+        type=finite,
+        default=defaults.beta,
+        help="adds so many times the policy's log-probability to a guided score; 0: the paper's",
+    )
     out.add_argument("--max_tokens", type=whole_number(1), default=defaults.max_tokens)
     out.add_argument("--max_step_tokens", type=whole_number(1), default=defaults.max_step_tokens)
     out.add_argument("--max_decisions", type=whole_number(1), default=defaults.max_decisions)
@@ -98,6 +104,7 @@ def _search(args: argparse.Namespace) -> int:
         top_p=args.top_p,
         schema=args.schema,
         aggregate=args.aggregate,
+        beta=args.beta,
         max_decisions=args.max_decisions,
         max_tokens=args.max_tokens,
         max_step_tokens=args.max_step_tokens,

@@ -100,7 +100,7 @@ def parser() -> Parser:
         "Samples completions of every record; writes a rollouts file. Killed at any time, the same "
         "command goes on where it stopped.",
     )
-    out.add_argument("--model", required=True, help="the policy: a directory, or toy:policy")
+    out.add_argument("--model", required=True, help="the policy: see README")
     out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
     add_records(out)
     out.add_argument("--num", type=whole_number(1), default=8, help="completions per record")

@@ -162,6 +162,7 @@ def build_source(config: Config, codec: Codec, *, heldout: bool) -> Any:
             data.format or None,
             Path(data[f"{prefix}steps"]),
             row_length=data.row_length,
+            group_size=data.group_size,
         )
     path = data.heldout_records if heldout else data.records
     records = None

@@ -18,6 +18,7 @@ import orbax.checkpoint.experimental.v1 as ocp
 from etils import epath
 from transformers import PreTrainedTokenizerBase
 
+from toolprm_jax.model.adapters import Lora
 from toolprm_jax.model.checkpoint import (
     RUN_FILE,
     CheckpointError,
@@ -25,7 +26,6 @@ from toolprm_jax.model.checkpoint import (
     read_run,
     write_manifest,
 )
-from toolprm_jax.model.adapters import Lora
 from toolprm_jax.model.decoder import DecoderConfig, Params
 from toolprm_jax.tokens.contract import Contract
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import grain
 import grain.experimental
@@ -17,16 +17,7 @@ _ENDLESS = 10**12  # items; grain needs a finite length
 
 
 class TreeSource(Protocol):
-    """Random access to items of zero or more token trees; an item depends on its index alone.
-
-    Attributes:
-      too_long: the items that were read and hold something that fits no row.
-    """
-
-    @property
-    def too_long(self) -> set[Any]:
-        """See above."""
-        ...
+    """Random access to items of zero or more token trees; an item depends on its index alone."""
 
     def __len__(self) -> int:
         """Number of items."""

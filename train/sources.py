@@ -7,19 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from toolprm_jax.annotation.grammar import Kind
 from toolprm_jax.annotation.jsonl import read_rows
 from toolprm_jax.annotation.labels import Step
 from toolprm_jax.annotation.readers import read_records, record_from_json
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.tokens.codec import Codec
-from toolprm_jax.tokens.examples import Rollout, lm_trees, prm_trees
+from toolprm_jax.tokens.examples import Judged, Rollout, lm_trees, prm_trees
 from toolprm_jax.tokens.tree import TokenTree
-from toolprm_jax.toolworld.corpus import make_group
-from toolprm_jax.toolworld.masked import masked_group
+from toolprm_jax.toolworld.masked import takes, training_group
 from toolprm_jax.toolworld.spec import Split
-
-from .data import TreeSource
 
 
 class ToolworldSource:
@@ -59,47 +58,11 @@ class ToolworldSource:
         return self._groups
 
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
-        make = masked_group if _takes(index, self._masked) else make_group
-        records = make(self._seed, self._split, index, self._group_size)
+        records = training_group(self._seed, self._split, index, self._group_size, self._masked)
         trees, too_long = lm_trees(self._codec, records, self._row_length)
         if too_long:
             self.too_long.add(index)
         return trees[:1]
-
-
-def _takes(index: int, share: float) -> bool:
-    """Whether an index is one of a share of all of them that is spread evenly."""
-    return int((index + 1) * share) > int(index * share)
-
-
-class MixedSource:
-    """Items of two sources, taken in turn.
-
-    Args:
-      first: its items are taken in order.
-      second: likewise, again from the start where it ends.
-      share: of the items that are the second's, above 0 and below 1.
-
-    """
-
-    def __init__(self, first: TreeSource, second: TreeSource, share: float) -> None:
-        self._first, self._second, self._share = first, second, share
-
-    @property
-    def too_long(self) -> set[Any]:
-        """Items of either source that hold what fits no row."""
-        return {("first", i) for i in self._first.too_long} | {
-            ("second", i) for i in self._second.too_long
-        }
-
-    def __len__(self) -> int:
-        return int(len(self._first) / (1 - self._share))
-
-    def __getitem__(self, index: int) -> Sequence[TokenTree]:
-        taken = int(index * self._share)
-        if _takes(index, self._share):
-            return self._second[taken % len(self._second)]
-        return self._first[index - taken]
 
 
 class RecordSource:
@@ -143,25 +106,62 @@ class RecordSource:
         return trees
 
 
+class MixedSource:
+    """Items of two sources, taken in turn.
+
+    Args:
+      first: its items are taken in order.
+      second: likewise, again from the start where it ends.
+      share: of the items that are the second's, above 0 and below 1.
+
+    """
+
+    def __init__(self, first: ToolworldSource, second: RecordSource, share: float) -> None:
+        self._first, self._second, self._share = first, second, share
+
+    @property
+    def too_long(self) -> set[Any]:
+        """Which items of either source were read and hold what fits no row."""
+        first, second = self._first.too_long, self._second.too_long
+        return {("first", i) for i in first} | {("second", i) for i in second}
+
+    def __len__(self) -> int:
+        return int(len(self._first) / (1 - self._share))
+
+    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+        taken = int(index * self._share)
+        if takes(index, self._share):
+            return self._second[taken % len(self._second)]
+        return self._first[index - taken]
+
+
 class StepsSource:
-    """Labelled rollouts of a steps file, all those of one record an item.
+    """Labelled rollouts of a steps file, all those of the records that share their tools an item.
 
     Args:
       codec: tokenizer, template and contract of the PRM.
       records: the records file.
       format: its format; recognised if None.
       steps: the steps file.
-      row_length: S, in tokens; a larger record becomes several trees that repeat its prompt.
+      row_length: S, in tokens; a larger item becomes several trees that repeat the prompt.
+      group_size: the most records of an item; those that share tools must follow each other.
 
     Attributes:
-      too_long: indices of the records that were read and have a rollout that fits no row.
+      too_long: indices of the items that were read and have a rollout that fits no row.
 
     Raises:
       DataError: a line is malformed or names no record.
     """
 
     def __init__(
-        self, codec: Codec, records: Path, format: str | None, steps: Path, *, row_length: int
+        self,
+        codec: Codec,
+        records: Path,
+        format: str | None,
+        steps: Path,
+        *,
+        row_length: int,
+        group_size: int = 1,
     ) -> None:
         self._codec, self._row_length = codec, row_length
         by_id = {record.id: record for record in read_records(records, format)}
@@ -170,15 +170,23 @@ class StepsSource:
             if record_id not in by_id:
                 raise DataError(f"{where}: id: expected the id of a record, found {record_id!r}")
             grouped.setdefault(record_id, []).append(rollout)
-        self._items = [(by_id[record_id], rollouts) for record_id, rollouts in grouped.items()]
+        self._items: list[list[Judged]] = []
+        for record in by_id.values():
+            if record.id not in grouped:
+                continue
+            item = (record, grouped[record.id])
+            last = self._items[-1] if self._items else []
+            if last and len(last) < group_size and last[0][0].tools == record.tools:
+                last.append(item)
+            else:
+                self._items.append([item])
         self.too_long: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
-        record, rollouts = self._items[index]
-        trees, too_long = prm_trees(self._codec, record, rollouts, self._row_length)
+        trees, too_long = prm_trees(self._codec, self._items[index], self._row_length)
         if too_long:
             self.too_long.add(index)
         return trees
@@ -203,13 +211,12 @@ class DatasetSource:
     """
 
     def __init__(self, codec: Codec, directory: str, split: str, *, row_length: int) -> None:
+        if not (epath.Path(directory) / "dataset_info.json").exists():
+            raise DataError(f"{directory}: expected a data set of toolprm-annotate")
         # TFDS takes seconds to import.
         import tensorflow_datasets as tfds
 
-        try:
-            builder: Any = tfds.builder_from_directory(directory)
-        except (FileNotFoundError, tfds.core.DatasetNotFoundError):
-            raise DataError(f"{directory}: expected a data set of toolprm-annotate") from None
+        builder: Any = tfds.builder_from_directory(directory)
         if split not in builder.info.splits:
             raise DataError(f"{directory}: expected a split {split!r}, found none")
         self._examples = builder.as_data_source(split=split)
@@ -227,7 +234,7 @@ class DatasetSource:
         where = f"{self._directory}: {self._split}[{index}]"
         record = record_from_json(json.loads(example["record"]))
         rollouts = [_rollout(where, line) for line in steps_lines(example)]
-        trees, too_long = prm_trees(self._codec, record, rollouts, self._row_length)
+        trees, too_long = prm_trees(self._codec, [(record, rollouts)], self._row_length)
         if too_long:
             self.too_long.add(index)
         return trees

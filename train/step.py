@@ -106,9 +106,7 @@ _MATRICES = ("kernel", "embedding", "kernel_lora_a", "kernel_lora_b")
 
 def _is_matrix(params: Params) -> Any:
     """True at matrices; stacked biases and scales have two axes but are none."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: path[-1].key in _MATRICES, params
-    )
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in _MATRICES, params)
 
 
 def make_optimizer(

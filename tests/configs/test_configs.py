@@ -56,20 +56,14 @@ def test_a_config_takes_two_steps(name: str, inputs: dict[str, Path], tmp_path: 
         "optimizer.warmup_steps": 1,
         "accumulation": 1,
         "mesh.fsdp": min(config.mesh.fsdp, 8),
-        "retrieval_heads": "false",  # they need the full width
         "data.rows_per_batch": 8,
         "data.row_length": 2048 if config.template == "hammer" else config.data.row_length,
-        "data.copy_warmup_rows": 0,
         "data.eval_items": 2,
         "data.epochs": 0,
     }
-    if config.init:
-        shrunk["init"] = inputs["init"]
-    else:
-        shrunk |= {"tokenizer": inputs["init"], "data.group_size": 1}
-        widths = {"hidden_size": 16, "intermediate_size": 32, "num_layers": 1}
-        widths |= {"num_heads": 2, "num_kv_heads": 1, "head_dim": 8}
-        shrunk |= {f"model.{key}": value for key, value in widths.items()}
+    shrunk["init"] = inputs["init"]
+    if config.lora.rank:
+        shrunk["lora.rank"] = 2
     if config.objective == "prm":
         shrunk["data.dataset"] = ""
         for kind in ("", "heldout_"):

@@ -72,7 +72,9 @@ def test_ids_past_the_embedding_are_refused(name: str, published: Path, small_co
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such model; expected a directory or one of toy:policy"):
+    with pytest.raises(
+        DataError, match="no such model; expected a directory, a GGUF file or smollm2"
+    ):
         load("nowhere")
     with pytest.raises(DataError, match="no whole checkpoint"):
         load(str(tmp_path))

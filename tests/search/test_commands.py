@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,8 @@ def fails(capsys: pytest.CaptureFixture[str], command, *argv: str) -> str:
     return error
 
 
-def test_bad_input_is_one_line(records: Path, tmp_path: Path, capsys) -> None:
-    good = ["--policy", "toy:policy", "--records", str(records), "--out", str(tmp_path / "out")]
+def test_bad_input_is_one_line(records: Path, tiny_pair: Any, tmp_path: Path, capsys) -> None:
+    good = ["--policy", tiny_pair.policy, "--records", str(records), "--out", str(tmp_path / "out")]
     assert "--prm" in fails(capsys, main, *good)
     assert "--method" in fails(capsys, main, *good, "--method", "guess")
     assert "--num_beams" in fails(capsys, main, *good, "--num_beams", "0")
@@ -39,13 +40,13 @@ def test_bad_input_is_one_line(records: Path, tmp_path: Path, capsys) -> None:
     assert "--top_p" in fails(capsys, main, *good, "--top_p", "0")
     assert "--schema" in fails(capsys, main, *good, "--schema", "maybe")
     assert "--format" in fails(capsys, main, *good, "--format", "csv")
-    assert "it is a policy" in fails(capsys, main, *good, "--prm", "toy:policy")
+    assert "it is a policy" in fails(capsys, main, *good, "--prm", tiny_pair.policy)
     assert "no such model" in fails(capsys, main, *good[2:], "--policy", "nowhere", "--prm", "x")
     missing = str(tmp_path / "missing.jsonl")
-    line = fails(capsys, main, "--policy", "toy:policy", "--records", missing, "--out", "x")
+    line = fails(capsys, main, "--policy", tiny_pair.policy, "--records", missing, "--out", "x")
     assert "--prm" in line or missing in line
     assert missing in fails(
-        capsys, rollout, "--model", "toy:policy", "--records", missing, "--out", "x"
+        capsys, rollout, "--model", tiny_pair.policy, "--records", missing, "--out", "x"
     )
     assert missing in fails(capsys, demo, "--records", missing)
     empty = tmp_path / "empty.jsonl"
@@ -73,10 +74,10 @@ def test_a_damaged_model_is_one_line(records: Path, tmp_path: Path, capsys) -> N
     assert "model_type" in fails(capsys, rollout, *arguments)
 
 
-def test_rollouts_are_written_and_read(records: Path, tmp_path: Path) -> None:
+def test_rollouts_are_written_and_read(records: Path, tiny_pair: Any, tmp_path: Path) -> None:
     out = tmp_path / "rollouts.jsonl"
     options = ["--num", "2", "--max_tokens", "24", "--batch_size", "4", "--max_shapes", "1"]
-    argv = ["--model", "toy:policy", "--records", str(records), "--out", str(out), *options]
+    argv = ["--model", tiny_pair.policy, "--records", str(records), "--out", str(out), *options]
     assert rollout.main(argv) == 0
     lines = {line.id: line for line in read_rollouts(out)}
     assert set(lines) == {record.id for record in read_records(records)}
@@ -86,13 +87,15 @@ def test_rollouts_are_written_and_read(records: Path, tmp_path: Path) -> None:
         assert all(len(ids) <= 24 for ids in line.token_ids)
 
 
-def test_search_writes_answers_and_pictures(records: Path, tmp_path: Path, capsys) -> None:
+def test_search_writes_answers_and_pictures(
+    records: Path, tiny_pair: Any, tmp_path: Path, capsys
+) -> None:
     out, pictures = tmp_path / "answers.jsonl", tmp_path / "pictures"
     options = ["--num_beams", "2", "--beam_width", "2", "--max_tokens", "48"]
     options += ["--max_step_tokens", "24", "--pool_size", "128", "--batch_size", "4"]
     options += ["--max_shapes", "1", "--trace", str(pictures), "--explore", "distinct"]
     options += ["--top_p", "0.95", "--schema", "prune"]
-    models = ["--policy", "toy:policy", "--prm", "toy:prm"]
+    models = ["--policy", tiny_pair.policy, "--prm", tiny_pair.prm]
     assert main.main([*models, "--records", str(records), "--out", str(out), *options]) == 0
     answers = [json.loads(line) for line in out.read_text().splitlines()]
     assert [a["id"] for a in answers] == [record.id for record in read_records(records)]
@@ -101,12 +104,22 @@ def test_search_writes_answers_and_pictures(records: Path, tmp_path: Path, capsy
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["queries"] == 3
 
 
-def test_a_warning_names_the_option_that_raises_the_limit(records: Path, tmp_path, capsys) -> None:
+def test_a_warning_names_the_option_that_raises_the_limit(
+    records: Path, tiny_pair: Any, tmp_path, capsys
+) -> None:
     options = {action.option_strings[0] for action in main.parser()._actions}
     assert set(main.REMEDIES.values()) <= options
     assert {name for name in Flags._fields if name.endswith("overflow")} == set(main.REMEDIES)
     out = ["--out", str(tmp_path / "answers.jsonl"), "--batch_size", "4", "--max_shapes", "1"]
-    argv = ["--policy", "toy:policy", "--records", str(records), "--method", "majority_vote", *out]
+    argv = [
+        "--policy",
+        tiny_pair.policy,
+        "--records",
+        str(records),
+        "--method",
+        "majority_vote",
+        *out,
+    ]
     assert main.main([*argv, "--max_tokens", "4", "--num_beams", "2", "--beam_width", "1"]) == 0
     warnings = capsys.readouterr().err.splitlines()
     assert any("length_overflow; --max_tokens raises the limit" in line for line in warnings)

@@ -70,7 +70,7 @@ def make_trace(nodes: list[dict[str, Any]], answer: int, **changes: Any) -> dict
         "method": "fine_grained",
         "num_beams": 2,
         "beam_width": 4,
-        "prm": "toy:prm",
+        "prm": "embedded:prm",
         "answer": answer,
         "nodes": nodes,
     }

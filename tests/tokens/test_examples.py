@@ -159,7 +159,7 @@ def test_markers_hang_on_the_token_that_closes_the_decision(
     for record in RECORDS:
         rollouts = [labelled(codec, record, text)[0] for text in completions(codec, record)]
         died += sum(rollout.died for rollout in rollouts)
-        trees, too_long = prm_trees(codec, record, rollouts, 4096)
+        trees, too_long = prm_trees(codec, [(record, rollouts)], 4096)
         assert too_long == 0
         assert len(trees) == 1
         expected = total([naive_samples(codec, record, rollout) for rollout in rollouts])
@@ -206,7 +206,7 @@ def test_sampled_ids_are_kept_though_they_are_not_canonical(small_codec: Codec) 
     ids, markers = marked_path(small_codec, sampled)
     assert ids == list(byte_ids(small_codec, text))[: rollout.steps[-1].end]
     assert [marker[0] for marker in markers] == [step.end - 1 for step in rollout.steps]
-    trees, _ = prm_trees(small_codec, record, [rollout, sampled], 4096)
+    trees, _ = prm_trees(small_codec, [(record, [rollout, sampled])], 4096)
     both = [naive_samples(small_codec, record, r) for r in (rollout, sampled)]
     assert samples_of(trees) == total(both)
 
@@ -266,7 +266,7 @@ def test_splitting_repeats_the_prompt_and_loses_nothing(spare: int, small_codec:
         for ids, markers in (marked_path(small_codec, rollout) for rollout in rollouts)
     ]
     row_length = max(needs) + spare
-    trees, too_long = prm_trees(small_codec, record, rollouts, row_length)
+    trees, too_long = prm_trees(small_codec, [(record, rollouts)], row_length)
     assert too_long == 0
     assert all(len(tree.tokens) <= row_length for tree in trees)
     assert all(tree.tokens[: len(prompt)].tolist() == prompt for tree in trees)
@@ -282,7 +282,7 @@ def test_rollouts_that_fit_no_row_are_counted(small_codec: Codec) -> None:
     ids, markers = marked_path(small_codec, long)
     row_length = len(small_codec.prompt(record)) + len(ids) + len(markers) - 1
     rollouts: list[Any] = [long, short, long]
-    trees, too_long = prm_trees(small_codec, record, rollouts, row_length)
+    trees, too_long = prm_trees(small_codec, [(record, rollouts)], row_length)
     assert too_long == 2
     assert samples_of(trees) == naive_samples(small_codec, record, short)
-    assert prm_trees(small_codec, record, rollouts, 10) == ([], 3)
+    assert prm_trees(small_codec, [(record, rollouts)], 10) == ([], 3)

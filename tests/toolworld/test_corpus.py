@@ -239,7 +239,7 @@ def test_records_depend_on_seed_split_and_index():
 
 
 def test_an_unknown_split_is_refused():
-    expected = "split: expected one of train, heldout, invented, got 'test'"
+    expected = "split: expected one of train, heldout, got 'test'"
     with pytest.raises(ValueError, match=expected):
         make_group(0, cast(Any, "test"), 0, 1)
 

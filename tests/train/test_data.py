@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chains import chain
 from hypothesis import given
 from hypothesis import strategies as st
 
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.tokens.tree import TreeBatch, pack
-from train.data import COPY_LENGTH, CopyWarmup, chain, eval_batches, tree_stream
+from train.data import eval_batches, tree_stream
 
 ROW = 32
 
@@ -63,10 +64,9 @@ def test_one_epoch_holds_every_tree_once(lengths: list[int], rows: int) -> None:
 def test_the_state_continues_exactly(list_source: Any) -> None:
     lengths = np.random.default_rng(0).integers(3, 20, size=40).tolist()
     source = source_of(list_source, lengths)
-    warmup = CopyWarmup(3, ROW, 50, seed=1)
 
     def stream() -> Any:
-        return tree_stream(source, row_length=ROW, rows=2, seed=5, warmup=warmup)
+        return tree_stream(source, row_length=ROW, rows=2, seed=5)
 
     first = stream()
     states = []
@@ -80,30 +80,6 @@ def test_the_state_continues_exactly(list_source: Any) -> None:
         assert equal(take(second, 5), batches[index : index + 5])
         second.close()
     first.close()
-
-
-def test_copy_warmup_repeats_with_its_period() -> None:
-    source = CopyWarmup(4, 2 * COPY_LENGTH + 5, 1000, seed=3)
-    for index in range(4):
-        trees = source[index]
-        assert [len(tree.tokens) for tree in trees] == [COPY_LENGTH] * 2
-        for tree in trees:
-            period = int(np.argmax(tree.weights > 0))
-            assert 6 <= period <= 40
-            assert np.array_equal(tree.tokens[period:], tree.tokens[:-period])
-            assert tree.weights.sum() == COPY_LENGTH - period
-            assert 0 <= tree.tokens.min() <= tree.tokens.max() < 1000
-        again = CopyWarmup(4, 2 * COPY_LENGTH + 5, 1000, seed=3)[index]
-        assert all(np.array_equal(a.tokens, b.tokens) for a, b in zip(again, trees, strict=True))
-
-
-def test_the_warmup_comes_first() -> None:
-    first, later = CopyWarmup(2, ROW, 1000, 7), CopyWarmup(1, ROW, 5, 0)
-    stream = tree_stream(later, row_length=ROW, rows=2, seed=0, epochs=1, warmup=first)
-    batch = next(stream).batch
-    stream.close()
-    for row in range(2):
-        assert np.array_equal(batch.tokens[row], first[row][0].tokens)
 
 
 def test_processes_share_the_items(list_source: Any) -> None:

@@ -33,24 +33,11 @@ sys.exit(main(sys.argv[2:]))
 """
 SETTINGS = {
     "steps": 6,
-    "log_every": 1,
     "eval_every": 6,
-    "checkpoint_every": 2,
     "accumulation": 1,
     "optimizer.warmup_steps": 1,
-    "model.hidden_size": 16,
-    "model.intermediate_size": 32,
-    "model.num_layers": 1,
-    "model.num_heads": 2,
-    "model.num_kv_heads": 1,
-    "model.head_dim": 8,
-    "retrieval_heads": "false",
     "mesh.fsdp": 2,
-    "data.rows_per_batch": 4,
-    "data.row_length": 256,
-    "data.group_size": 2,
-    "data.copy_warmup_rows": 24,  # one row an item, so that both jobs feed the same rows
-    "data.eval_items": 3,
+    "data.group_size": 12,  # an item fills its row, so that both jobs feed the same rows
 }
 
 
@@ -66,7 +53,7 @@ def launch(workdir: Path, tokenizer: Path, count: int, kill: int = 0) -> list[An
         subprocess.Popen(
             [
                 *(sys.executable, "-c", PROGRAM, str(kill if index == 1 else 0)),
-                f"--config={ROOT / 'configs' / 'toy_policy.py'}",
+                f"--config={ROOT / 'tests' / 'support' / 'tiny_policy.py'}",
                 f"--workdir={workdir}",
                 *([f"--distributed=127.0.0.1:{port},{index},{count}"] if count > 1 else []),
                 *(f"--config.{name}={value}" for name, value in settings.items()),

@@ -24,25 +24,6 @@ from toolprm_jax.tokens.contract import Contract
 from train.main import load_config, main, override, workdir_path
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = [
-    "--config.steps=7",
-    "--config.log_every=1",
-    "--config.eval_every=4",
-    "--config.checkpoint_every=2",
-    "--config.optimizer.warmup_steps=2",
-    "--config.model.hidden_size=16",
-    "--config.model.intermediate_size=32",
-    "--config.model.num_layers=1",
-    "--config.model.num_heads=2",
-    "--config.model.num_kv_heads=1",
-    "--config.model.head_dim=8",
-    "--config.retrieval_heads=false",
-    "--config.data.rows_per_batch=4",
-    "--config.accumulation=2",
-    "--config.data.group_size=1",
-    "--config.data.copy_warmup_rows=6",
-    "--config.data.eval_items=3",
-]
 # Runs main() after making the n-th batch on the device send a signal to the process itself.
 PROGRAM = """
 import os, sys
@@ -61,12 +42,11 @@ sys.exit(main(sys.argv[3:]))
 
 
 def arguments(workdir: Path, tokenizer: Path, *more: str) -> list[str]:
-    config = ROOT / "configs" / "toy_policy.py"
+    config = ROOT / "tests" / "support" / "tiny_policy.py"
     return [
         f"--config={config}",
         f"--workdir={workdir}",
         f"--config.tokenizer={tokenizer}",
-        *TINY,
         *more,
     ]
 
@@ -233,7 +213,7 @@ def test_a_profile_names_first_and_last_step(text: str, capsys: pytest.CaptureFi
     ("arguments_", "message"),
     [
         (["--config=nowhere.py"], "nowhere.py: no such config file"),
-        ([f"--config={ROOT}/configs/toy_policy.py:7b"], "expected no variant, found '7b'"),
+        ([f"--config={ROOT}/configs/smollm2_policy.py:7b"], "expected no variant, found '7b'"),
         (["--distributed=localhost:1"], "expected auto or HOST:PORT,INDEX,COUNT"),
         (["--config.stepz=3"], "--config.stepz=3: expected --config.KEY=VALUE with a key"),
         (["--config.steps"], "--config.steps: expected --config.KEY=VALUE"),
@@ -262,7 +242,7 @@ def test_mistakes_are_one_line(
 
 
 def test_overrides_take_the_type_of_what_they_replace() -> None:
-    config = load_config(ROOT / "configs" / "toy_policy.py")
+    config = load_config(ROOT / "configs" / "smollm2_policy.py")
     for setting in ("steps=3", "optimizer.learning_rate=1", "model.remat=true", "template=hammer"):
         override(config, f"--config.{setting}")
     assert config.steps == 3

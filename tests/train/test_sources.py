@@ -134,7 +134,13 @@ def test_what_fits_no_row_is_counted(files: tuple[Path, Path], tokenizer_dir: Pa
     prm = StepsSource(codec_of(tokenizer_dir, "toolprm"), files[0], None, files[1], row_length=8)
     lm = RecordSource(codec_of(tokenizer_dir, None), files[0], None, row_length=8)
     world = ToolworldSource(
-        codec_of(tokenizer_dir, None), seed=0, split="train", groups=4, group_size=2, row_length=8
+        codec_of(tokenizer_dir, None),
+        seed=0,
+        split="train",
+        groups=4,
+        group_size=2,
+        row_length=8,
+        masked=0.5,
     )
     for source in (prm, lm, world):
         assert [list(source[index]) for index in range(4)] == [[]] * 4
@@ -208,6 +214,7 @@ def test_a_prm_trains_from_a_policy_on_a_steps_file(
     )
     config = {
         "init": tmp_path / "policy",
+        "lora.rank": 2,
         "data.records": files[0],
         "data.steps": files[1],
         "data.heldout_records": files[0],
@@ -220,8 +227,8 @@ def test_a_prm_trains_from_a_policy_on_a_steps_file(
     }
     status = main(
         [
-            f"--config={ROOT / 'configs' / 'toy_prm.py'}",
-            "--config.accumulation=1",  # its own goes with two devices, the tests have eight
+            f"--config={ROOT / 'configs' / 'smollm2_prm.py'}",
+            "--config.accumulation=1",  # the tests have eight devices
             f"--workdir={tmp_path / 'run'}",
             *(f"--config.{name}={value}" for name, value in config.items()),
         ]

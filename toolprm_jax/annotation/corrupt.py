@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .grammar import Dress, Kind, run, tables
-from .matching import call_matches, exact_match, missing_parameters, tools_by_name, value_accepted
+from .matching import (
+    call_matches,
+    exact_match,
+    missing_parameters,
+    schema_of,
+    tools_by_name,
+    value_accepted,
+    values_equal,
+)
 from .records import Call, DataError, Record, dress_calls, spell_calls
 
 
@@ -101,19 +109,74 @@ def _wrong_name(record: Record, calls: list[Call], rng: random.Random) -> _Edite
     return _replaced(calls, at, Call(name, calls[at].arguments)), _start(calls, at)
 
 
-def _other_value(value: Any, rng: random.Random) -> Any:
+def _changed(value: Any, rng: random.Random) -> Any:
     """A value of the same type that differs."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):
         return value + rng.choice((-7, -1, 1, 2, 10))
     if isinstance(value, str):
+        words = value.split()
+        if len(words) > 1:  # what policies do: they leave a word out
+            del words[rng.randrange(len(words))]
+            return " ".join(words)
         return value[: len(value) // 2] + rng.choice(("x", "ing", "0", "qu")) + value
     if isinstance(value, list):
         return value[:-1] if value else ["x"]
     if isinstance(value, dict):
         return dict(list(value.items())[:-1]) if value else {"x": 1}
     return "none"
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+    "string": str,
+    "array": list,
+    "object": dict,
+}
+
+
+def _plausible(
+    record: Record, calls: Sequence[Call], schema: Mapping[str, Any], rng: random.Random
+) -> list[Any]:
+    """Values for a parameter that someone might take for right: of its enum, else of the query.
+
+    Values of other parameters that have its type stand in the query as a rule, and so do words.
+    """
+    if isinstance(schema.get("enum"), list):
+        return list(schema["enum"])
+    wanted = schema.get("type")
+    kind = _TYPES.get(wanted) if isinstance(wanted, str) else None
+    found = [value for call in calls for value in call.arguments.values()]
+    if kind is not None:
+        found = [v for v in found if isinstance(v, kind) and (kind is bool) == isinstance(v, bool)]
+    words = "".join(c if c.isalnum() or c in "-.:" else " " for c in record.query).split()
+    if kind in (str, None) and words:
+        at = rng.randrange(len(words))
+        found.append(" ".join(words[at : at + rng.choice((1, 2))]).rstrip(".:-") or words[at])
+    if kind in (int, (int, float)):
+        found += [int(word) for word in words if word.isascii() and word.isdigit()]
+    return found
+
+
+def _guess(schema: Mapping[str, Any]) -> Any:
+    """A value of the parameter's type, or a string."""
+    guesses = {"boolean": True, "integer": 1, "number": 1, "array": ["value"], "object": {}}
+    return guesses.get(str(schema.get("type")), "value")
+
+
+def _other_value(
+    record: Record,
+    calls: Sequence[Call],
+    schema: Mapping[str, Any],
+    value: Any,
+    rng: random.Random,
+) -> Any:
+    """A value that differs: as often as not a plausible one, where there is one."""
+    others = [v for v in _plausible(record, calls, schema, rng) if not values_equal(v, value)]
+    return rng.choice(others) if others and rng.random() < 0.6 else _changed(value, rng)
 
 
 def _wrong_value(record: Record, calls: list[Call], rng: random.Random) -> _Edited | None:
@@ -123,8 +186,9 @@ def _wrong_value(record: Record, calls: list[Call], rng: random.Random) -> _Edit
     call = calls[at]
     place = rng.randrange(len(call.arguments))
     param = list(call.arguments)[place]
-    value = _other_value(call.arguments[param], rng)
     tool = tools_by_name(record).get(call.name)
+    schema = schema_of(tool, param)
+    value = _other_value(record, calls, schema, call.arguments[param], rng)
     for gold in record.answers or ():
         if gold.name == call.name and value_accepted(gold, param, value, record.equality, tool):
             return None
@@ -166,7 +230,8 @@ def _extra_parameter(record: Record, calls: list[Call], rng: random.Random) -> _
     name = rng.choice(unused) if unused else "extra"
     if name in known:
         return None
-    value = rng.choice((1, "value", True))
+    schema = schema_of(tool, name)
+    value = rng.choice([*_plausible(record, calls, schema, rng), _guess(schema)])
     longer = Call(call.name, {**call.arguments, name: value})
     return _replaced(calls, at, longer), _start(calls, at) + 1 + len(call.arguments)
 
@@ -217,7 +282,11 @@ def _extra_call(record: Record, calls: list[Call], rng: random.Random) -> _Edite
     if not record.tools:
         return None
     tool = rng.choice(record.tools)
-    extra = Call(tool.name, dict.fromkeys(sorted(tool.required), "value"))
+    arguments = {}
+    for name in sorted(tool.required):
+        schema = schema_of(tool, name)
+        arguments[name] = rng.choice([*_plausible(record, calls, schema, rng), _guess(schema)])
+    extra = Call(tool.name, arguments)
     return [*calls, extra], _start(calls, len(calls))
 
 

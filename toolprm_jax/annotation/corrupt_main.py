@@ -6,12 +6,12 @@ import argparse
 import random
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tqdm import tqdm
 
 from .command import Parser, distinct_files, run_command
-from .corrupt import corruptions, gold_completion
+from .corrupt import MISTAKES, corruptions, gold_completion
 from .grammar import Dress
 from .jsonl import Reject, atomic_writer
 from .readers import FORMATS, read_records
@@ -19,7 +19,12 @@ from .records import DataError, Record
 
 
 def completions(
-    record: Record, seed: int, num: int, gold_share: float, dress: Dress = "list"
+    record: Record,
+    seed: int,
+    num: int,
+    gold_share: float,
+    dress: Dress = "list",
+    mistakes: Collection[str] = MISTAKES,
 ) -> list[tuple[str, str]]:
     """Completions of one record, right ones and wrong ones.
 
@@ -29,6 +34,7 @@ def completions(
       num: how many.
       gold_share: probability of the right one, in [0, 1].
       dress: "list" or "tool_call".
+      mistakes: kinds that are made.
 
     Returns:
       ("gold" or the kind of mistake, text); the gold where no mistake can be made.
@@ -38,7 +44,9 @@ def completions(
     rng = random.Random(f"{seed}:{record.id}:corrupt")
     made = []
     for _ in range(num):
-        wrong = [] if rng.random() < gold_share else list(corruptions(record, rng, dress))
+        wrong = []
+        if rng.random() >= gold_share:
+            wrong = [c for c in corruptions(record, rng, dress) if c.kind in mistakes]
         if wrong:
             kind, text, _ = rng.choice(wrong)
             made.append((kind, text))
@@ -69,6 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--gold-share", type=float, default=0.7, help="fraction that is right (default: 0.7)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the choice (default: 0)")
+    parser.add_argument(
+        "--mistakes", default=",".join(MISTAKES), help="kinds, with commas (default: all)"
+    )
     parser.add_argument("--dress", choices=("list", "tool_call"), default="list")
     parser.add_argument("--out", required=True, help="rollouts file to write")
     return run_command(parser, _write, argv)
@@ -79,6 +90,10 @@ def _write(args: argparse.Namespace) -> int:
         raise DataError(f"--num: expected an integer >= 1, found {args.num}")
     if not 0 <= args.gold_share <= 1:
         raise DataError(f"--gold-share: expected a number from 0 to 1, found {args.gold_share}")
+    mistakes = args.mistakes.split(",")
+    unknown = sorted(set(mistakes) - set(MISTAKES))
+    if unknown:
+        raise DataError(f"--mistakes: expected some of {', '.join(MISTAKES)}; found {unknown[0]}")
     rejects_path = f"{args.out}.rejects.jsonl"
     distinct_files(records=args.records, out=args.out, rejects=rejects_path)
     kinds: Counter[str] = Counter()
@@ -96,7 +111,7 @@ def _write(args: argparse.Namespace) -> int:
                 counts["without gold"] += 1
                 continue
             counts["written"] += 1
-            made = completions(record, args.seed, args.num, args.gold_share, args.dress)
+            made = completions(record, args.seed, args.num, args.gold_share, args.dress, mistakes)
             kinds.update(kind for kind, _ in made)
             write({"id": record.id, "completions": [text for _, text in made]})
         if not counts["written"]:

