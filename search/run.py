@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -150,6 +152,128 @@ def calls_of(codec: Codec, text: bytes) -> tuple[Call, ...]:
     return tuple(Call(call.name, dict(call.pairs)) for call in parsed if call.closed)
 
 
+class BatchAnswers(NamedTuple):
+    """What all methods made of one batch, and how long each took."""
+
+    indices: tuple[int, ...]  # positions of the records in the input
+    answers: dict[Method, list[Answer]]  # in the order of `indices`
+    seconds: dict[Method, float]  # without compilation; prefill of the models it asks included
+    compile_seconds: dict[Method, float]
+    compilations: dict[Method, int]
+
+
+class _Compiled:
+    """Programs compiled ahead of time, so that compiling is timed apart."""
+
+    def __init__(self) -> None:
+        self._programs: dict[Any, Any] = {}
+
+    def get(self, key: Any, lower: Callable[[], Any]) -> tuple[Any, float]:
+        """The program of a key, and the seconds that compiling it took just now."""
+        if key in self._programs:
+            return self._programs[key], 0.0
+        start = time.perf_counter()
+        self._programs[key] = lower().compile()
+        return self._programs[key], time.perf_counter() - start
+
+
+def configs_of(
+    models: Models, methods: Sequence[Method], base: SearchConfig
+) -> dict[Method, SearchConfig]:
+    """Each method's configuration.
+
+    Raises:
+      DataError: a guided method without a PRM.
+    """
+    guided = [method for method in methods if method in GUIDED]
+    if guided and models.prm is None:
+        raise DataError(f"method {guided[0]} needs a PRM")
+    contract = models.prm.codec.contract if models.prm else None
+    granularity = (contract.granularity if contract else None) or "toolprm"
+    return {method: method_config(method, base, granularity) for method in methods}
+
+
+def search_batches(
+    models: Models,
+    records: Sequence[Record],
+    configs: Mapping[Method, SearchConfig],
+    *,
+    seed: int,
+    batch_size: int,
+    max_shapes: int = 1,
+    skip: int = 0,
+    note: Callable[[str], None] = lambda text: None,
+) -> Iterator[BatchAnswers]:
+    """Answers records batch by batch; each prompt is prefilled once per model for all methods.
+
+    Args:
+      models: policy and PRM.
+      records: the queries.
+      configs: from `configs_of`.
+      seed: with the record's id it fixes every draw.
+      batch_size: B.
+      max_shapes: of the prompts.
+      skip: leaves out so many batches at the start; the others are what they would be.
+      note: told what is being done.
+    """
+    policy, prm = models.policy, models.prm
+    contract = prm.codec.contract if prm else None
+    asks_prm = any(method in GUIDED for method in configs)
+    pruned = any(config.schema == "prune" for config in configs.values())
+    size = schema_size(records)
+    compiled = _Compiled()
+    batches = make_batches(policy.codec, records, batch_size, max_shapes)
+    for batch in itertools.islice(batches, skip, None):
+        keys = record_keys(seed, batch.records)
+        schema = make_schema(batch.records, size) if pruned else None
+        shape = batch.prompts.tokens.shape
+        caches, prefill_seconds, prefill_compiling = [], [], []
+        for name, loaded in (("policy", policy), ("prm", prm if asks_prm else None)):
+            cache, seconds, compiling = None, 0.0, 0.0
+            if loaded is not None:
+                lower = partial(prefill_prompts.lower, loaded.model, loaded.params, batch.prompts)
+                program, compiling = compiled.get((name, shape), lower)
+                start = time.perf_counter()
+                cache = jax.block_until_ready(program(loaded.params, batch.prompts))
+                seconds = time.perf_counter() - start
+            caches.append(cache)
+            prefill_seconds.append(seconds)
+            prefill_compiling.append(compiling)
+        out = BatchAnswers(batch.indices, {}, {}, {}, {})
+        for method, config in configs.items():
+            asks = method in GUIDED
+            reward = None
+            if asks and prm is not None and contract is not None:
+                reward = DecoderReward.of(prm.model, contract)
+            params = (policy.params, prm.params if asks and prm else None)
+            prefilled = (caches[0], caches[1] if asks else None)
+            inputs = (params, keys, batch.prompts, models.grammar)
+            rules = schema if config.schema == "prune" else None
+            note(method)
+            lower = partial(
+                fine_grained_search.lower,
+                *(DecoderPolicy(policy.model), reward, *inputs, config, prefilled, rules),
+            )
+            program, compiling = compiled.get((method, shape), lower)
+            start = time.perf_counter()
+            output = jax.device_get(program(*inputs, prefilled, rules))
+            if method == "majority_vote":
+                output = majority_vote(
+                    output, lambda tokens: calls_of(policy.codec, policy.codec.decode(tokens))
+                )
+            seconds = time.perf_counter() - start
+            out.seconds[method] = seconds + sum(prefill_seconds[: 1 + asks])
+            # Whoever comes first has the prefills compiled for all.
+            out.compile_seconds[method] = compiling + sum(prefill_compiling)
+            prefill_compiling = []
+            out.compilations[method] = int(compiling > 0)
+            out.answers[method] = [
+                _answer(policy.codec, records[index], method, output, row, batch.prompts, asks)
+                for row, index in enumerate(batch.indices)
+            ]
+        yield out
+
+
 def run_methods(
     models: Models,
     records: Sequence[Record],
@@ -161,7 +285,7 @@ def run_methods(
     max_shapes: int = 1,
     progress: bool = True,
 ) -> dict[Method, MethodRun]:
-    """Answers all records by several methods; each prompt is prefilled once per model for all.
+    """Answers all records by several methods.
 
     Args:
       models: policy and PRM.
@@ -176,72 +300,31 @@ def run_methods(
     Raises:
       DataError: a guided method without a PRM, or no records.
     """
-    guided = [method for method in methods if method in GUIDED]
-    if guided and models.prm is None:
-        raise DataError(f"method {guided[0]} needs a PRM")
+    configs = configs_of(models, methods, base)
     if not records:
         raise DataError("no records to search for")
-    policy, prm = models.policy, models.prm
-    contract = prm.codec.contract if prm else None
-    granularity = (contract.granularity if contract else None) or "toolprm"
-    size = schema_size(records)
-    runs: dict[Method, MethodRun] = {}
-    answers: dict[Method, list[Answer | None]] = {}
-    for method in methods:
-        runs[method] = MethodRun(method, method_config(method, base, granularity), [], 0.0, 0.0)
-        answers[method] = [None] * len(records)
-    compiled: dict[tuple[Method, tuple[int, ...]], Any] = {}
-
-    with tqdm(
-        total=len(records) * len(methods), unit="answer", disable=not progress, mininterval=1.0
-    ) as bar:
-        for batch in make_batches(policy.codec, records, batch_size, max_shapes):
-            keys = record_keys(seed, batch.records)
-            schema = make_schema(batch.records, size) if base.schema == "prune" else None
-            caches, prefill_seconds = [], []
-            for loaded in (policy, prm if guided else None):
-                start = time.perf_counter()
-                cache = None
-                if loaded is not None:
-                    cache = prefill_prompts(loaded.model, loaded.params, batch.prompts)
-                    jax.block_until_ready(cache)
-                caches.append(cache)
-                prefill_seconds.append(time.perf_counter() - start)
-            for method in methods:
-                run = runs[method]
-                asks = method in GUIDED
-                reward = None
-                if asks and prm is not None and contract is not None:
-                    reward = DecoderReward.of(prm.model, contract)
-                statics = (DecoderPolicy(policy.model), reward)
-                params = (policy.params, prm.params if asks and prm else None)
-                prefilled = (caches[0], caches[1] if asks else None)
-                shape = (method, batch.prompts.tokens.shape)
-                inputs = (params, keys, batch.prompts, models.grammar)
-                if shape not in compiled:
-                    bar.set_postfix_str(f"compiling {method}")
-                    start = time.perf_counter()
-                    compiled[shape] = fine_grained_search.lower(
-                        *statics, *inputs, run.config, prefilled, schema
-                    ).compile()
-                    run.compile_seconds += time.perf_counter() - start
-                    run.compilations += 1
-                bar.set_postfix_str(method)
-                start = time.perf_counter()
-                output = jax.device_get(compiled[shape](*inputs, prefilled, schema))
-                if method == "majority_vote":
-                    output = majority_vote(
-                        output, lambda tokens: calls_of(policy.codec, policy.codec.decode(tokens))
-                    )
-                run.seconds += time.perf_counter() - start
-                run.seconds += prefill_seconds[0] + (prefill_seconds[1] if asks else 0.0)
-                for row, index in enumerate(batch.indices):
-                    answers[method][index] = _answer(
-                        policy.codec, records[index], method, output, row, batch.prompts, asks
-                    )
-                bar.update(len(batch.indices))
-    for method, found in answers.items():
-        runs[method].answers = [answer for answer in found if answer is not None]
+    runs = {method: MethodRun(method, configs[method], [], 0.0, 0.0) for method in methods}
+    places: list[int] = []
+    with tqdm(total=len(records), unit="query", disable=not progress, mininterval=1.0) as bar:
+        for found in search_batches(
+            models,
+            records,
+            configs,
+            seed=seed,
+            batch_size=batch_size,
+            max_shapes=max_shapes,
+            note=bar.set_postfix_str,
+        ):
+            places += found.indices
+            for method, run in runs.items():
+                run.answers += found.answers[method]
+                run.seconds += found.seconds[method]
+                run.compile_seconds += found.compile_seconds[method]
+                run.compilations += found.compilations[method]
+            bar.update(len(found.indices))
+    order = np.argsort(places)
+    for run in runs.values():
+        run.answers = [run.answers[place] for place in order]
     return runs
 
 

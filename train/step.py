@@ -176,9 +176,12 @@ def init_state(
     layout = tuple(shardings[:3])
     if params is None:
         begin = jax.jit(lambda key, base: start(tuned.fresh(key, base)), out_shardings=layout)
-        return TrainState(*begin(key, frozen), frozen)
-    params = jax.device_put(params, shardings.params)
-    return TrainState(*jax.jit(start, out_shardings=layout, donate_argnums=0)(params), frozen)
+        step, params, opt_state = begin(key, frozen)
+    else:
+        params = jax.device_put(params, shardings.params)
+        begin = jax.jit(start, out_shardings=layout, donate_argnums=0)
+        step, params, opt_state = begin(params)
+    return TrainState(step, params, opt_state, frozen)
 
 
 def make_train_step(

@@ -22,10 +22,10 @@ from .hf import CONFIG_FILE, open_tensors, read_json
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+TARGETS: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ROWS = "token_rows"  # beside the LoRA leaves: rows that take the place of the base's embedding
 
-_MODULES = dict.fromkeys(TARGETS[:4], "self_attn") | dict.fromkeys(TARGETS[4:], "mlp")
+_MODULES = {name: "mlp" if name in TARGETS[4:] else "self_attn" for name in TARGETS}
 _ROWS_NAME = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"
 _LAYER_NAME = "base_model.model.model.layers.{}.{}.{}.lora_{}.weight"
 # PEFT's initialisation: uniform up to 1 / sqrt(fan in).

@@ -161,7 +161,9 @@ def read_adapter_checkpoint(directory: epath.PathLike) -> Adapter | None:
     found = read_run(folder).get("adapter")
     if found is None:
         return None
-    lora = {name: tuple(v) if isinstance(v, list) else v for name, v in found["lora"].items()}
+    lora: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in found["lora"].items()
+    }
     return Adapter(found["base"], Lora(**lora), _read_arrays(folder, None))
 
 
