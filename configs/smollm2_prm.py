@@ -27,10 +27,10 @@ def get_config(granularity: str = "toolprm") -> ConfigDict:
             "granularity": granularity,  # or "cprm", "orm"
             "target": "label",  # or "prefix"
             "seed": 0,
-            "steps": 240,
+            "steps": 200,
             "accumulation": 4,
             "log_every": 10,
-            "eval_every": 80,
+            "eval_every": 50,
             "checkpoint_every": 40,
             "keep": 2,  # newest checkpoints
             "keep_best": 0,  # checkpoints of the lowest eval_loss, kept beside them
@@ -55,10 +55,10 @@ def get_config(granularity: str = "toolprm") -> ConfigDict:
                 "heldout_steps": "",
                 "format": "",  # "": recognised
                 "group_size": 6,  # records of one tool list that share a tree
-                "row_length": 640,
+                "row_length": 768,
                 "rows_per_batch": 4,
                 "epochs": 0,  # 0: as many as the steps need
-                "eval_items": 100,
+                "eval_items": 10,
             },
         }
     )

@@ -303,7 +303,9 @@ def run_methods(
     configs = configs_of(models, methods, base)
     if not records:
         raise DataError("no records to search for")
-    runs = {method: MethodRun(method, configs[method], [], 0.0, 0.0) for method in methods}
+    runs: dict[Method, MethodRun] = {}
+    for method in methods:
+        runs[method] = MethodRun(method, configs[method], [], 0.0, 0.0)
     places: list[int] = []
     with tqdm(total=len(records), unit="query", disable=not progress, mininterval=1.0) as bar:
         for found in search_batches(

@@ -22,10 +22,18 @@ from .hf import CONFIG_FILE, open_tensors, read_json
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
-TARGETS: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+TARGETS: tuple[str, ...] = (
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+)
 ROWS = "token_rows"  # beside the LoRA leaves: rows that take the place of the base's embedding
 
-_MODULES = {name: "mlp" if name in TARGETS[4:] else "self_attn" for name in TARGETS}
+_MODULES = {name: "mlp" if name in _MLP else "self_attn" for name in TARGETS}
 _ROWS_NAME = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"
 _LAYER_NAME = "base_model.model.model.layers.{}.{}.{}.lora_{}.weight"
 # PEFT's initialisation: uniform up to 1 / sqrt(fan in).
@@ -84,9 +92,10 @@ def with_lora(config: DecoderConfig, lora: Lora) -> Decoder:
     provider = qwix.LoraProvider(
         module_path=module_path, rank=lora.rank, alpha=lora.alpha, lora_a_initializer=_A_INIT
     )
-    return qwix.apply_lora_to_model(
+    model: Any = qwix.apply_lora_to_model(
         Decoder(config), provider, methods=("__call__", "prefill", "extend")
     )
+    return model
 
 
 def init_adapter(config: DecoderConfig, lora: Lora, key: Array, base: Params) -> Params:
@@ -227,7 +236,9 @@ def _lora_of(path: Path) -> tuple[str, Lora]:
     ]
     if wrong:
         raise DataError(f"{path}: not supported: {'; '.join(wrong)}")
-    base, rank, alpha = (data.get(n) for n in ("base_model_name_or_path", "r", "lora_alpha"))
+    base: Any = data.get("base_model_name_or_path")
+    rank: Any = data.get("r")
+    alpha: Any = data.get("lora_alpha")
     targets, ids = data.get("target_modules"), data.get("trainable_token_indices") or []
     if isinstance(ids, dict):
         ids = ids.get("embed_tokens", [])
