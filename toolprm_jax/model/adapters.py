@@ -22,15 +22,8 @@ from .hf import CONFIG_FILE, open_tensors, read_json
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
-TARGETS: tuple[str, ...] = (
-    "q_proj",
-    "k_proj",
-    "v_proj",
-    "o_proj",
-    "gate_proj",
-    "up_proj",
-    "down_proj",
-)
+_MLP = ("gate_proj", "up_proj", "down_proj")
+TARGETS: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", *_MLP)
 ROWS = "token_rows"  # beside the LoRA leaves: rows that take the place of the base's embedding
 
 _MODULES = {name: "mlp" if name in _MLP else "self_attn" for name in TARGETS}
