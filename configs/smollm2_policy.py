@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
             "granularity": "toolprm",
             "target": "label",
             "seed": 0,
-            "steps": 290,
+            "steps": 220,
             "accumulation": 4,
             "log_every": 10,
             "eval_every": 100,

@@ -207,7 +207,8 @@ def evaluate(
         if answer is None:
             problems.append(Problem("missing", record.id, f"{record.id} isn't answered: wrong"))
         ids.append(record.id)
-        correct.append(answer is not None and judge(record, answer.calls))
+        # Without calls, an unfinished answer would be right where no call is.
+        correct.append(answer is not None and answer.finished and judge(record, answer.calls))
     if not ids:
         raise DataError("no record has gold calls to compare with")
     if not by_id.keys() & set(ids):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from toolprm_jax.annotation.grammar import parse_calls, tables
+from toolprm_jax.annotation.grammar import PartialCall, parse_calls, tables
 from toolprm_jax.annotation.records import Call, DataError, Record
 from toolprm_jax.model.load import LoadedModel
 from toolprm_jax.tokens.codec import Codec
@@ -148,8 +148,17 @@ def make_batches(
 
 def calls_of(codec: Codec, text: bytes) -> tuple[Call, ...]:
     """The whole calls that a completion makes; of a repeated parameter the last value counts."""
-    parsed = parse_calls(tables(codec.template.dress), text, eot=True)
-    return tuple(Call(call.name, dict(call.pairs)) for call in parsed if call.closed)
+    return tuple(Call(call.name, dict(call.pairs)) for call in _parsed(codec, text))
+
+
+def _parsed(codec: Codec, text: bytes) -> list[PartialCall]:
+    found = parse_calls(tables(codec.template.dress), text, eot=True)
+    return [call for call in found if call.closed]
+
+
+def _repeats(call: PartialCall) -> bool:
+    names = [name for name, _ in call.pairs]
+    return len(set(names)) < len(names)
 
 
 class BatchAnswers(NamedTuple):
@@ -268,7 +277,7 @@ def search_batches(
             prefill_compiling = []
             out.compilations[method] = int(compiling > 0)
             out.answers[method] = [
-                _answer(policy.codec, records[index], method, output, row, batch.prompts, asks)
+                answer_of(policy.codec, records[index], method, output, row, batch.prompts, asks)
                 for row, index in enumerate(batch.indices)
             ]
         yield out
@@ -330,7 +339,7 @@ def run_methods(
     return runs
 
 
-def _answer(
+def answer_of(
     codec: Codec,
     record: Record,
     method: Method,
@@ -352,6 +361,10 @@ def _answer(
     }
     flags = [name for name, values in output.flags._asdict().items() if values[row]]
     finished = bool(output.finished[row])
+    if finished and any(_repeats(call) for call in _parsed(codec, text)):
+        # As in the labels: no call has a parameter twice.
+        finished = False
+        flags.append("repeated_parameter")
     return Answer(
         record=record,
         calls=calls_of(codec, text) if finished else (),

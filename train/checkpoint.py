@@ -8,7 +8,7 @@ import json
 import logging
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,10 +55,11 @@ class RunFiles:
     lora: Lora | None = None  # of an adapter
     base: str = ""  # the name of its base
 
-    def write(self, directory: epath.Path, step: int) -> None:
-        """Writes them into a committed checkpoint."""
+    def write(self, directory: epath.Path, step: int, too_long: Sequence[int] = ()) -> None:
+        """Writes them into a committed checkpoint, with the items so far that fit no row."""
         run = {
             "step": step,
+            "too_long": list(too_long),
             "decoder": dataclasses.asdict(self.decoder),
             "adapter": self.lora and {"base": self.base, "lora": dataclasses.asdict(self.lora)},
             "config": self.config,
@@ -139,6 +140,7 @@ class Checkpoints:
         state: TrainState,
         data: grain.DatasetIterator,
         eval_loss: float | None = None,
+        too_long: Collection[int] = (),
     ) -> None:
         """Starts saving; waits for the checkpoint before to be whole.
 
@@ -147,8 +149,10 @@ class Checkpoints:
           state: the state after them; it may be donated as soon as this returns.
           data: the iterator after as many batches.
           eval_loss: on held-out data, where it was measured at this step.
+          too_long: the items so far that fit no row.
         """
         self.wait()
+        left_out = sorted(too_long)
         response = self._manager.save_checkpointables_async(
             step,
             {
@@ -167,7 +171,7 @@ class Checkpoints:
                 response.result()
                 if jax.process_index() == 0:
                     folder = self._directory / str(step)
-                    self._files.write(folder, step)
+                    self._files.write(folder, step, left_out)
                     write_manifest(folder)
             except BaseException as error:
                 self._failure = error

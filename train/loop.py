@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.adapters import Adapter, save_adapter
+from toolprm_jax.model.checkpoint import read_run
 from toolprm_jax.model.decoder import DecoderConfig
 from toolprm_jax.model.hf import save_model
 from toolprm_jax.model.prm import Sums, means
@@ -209,6 +210,8 @@ def run(
             step, state = 0, init_state(mesh, tuned, steps.optimizer, key, params, frozen)
         else:
             step, state = restored
+            # What was left out before counts on.
+            source.too_long.update(read_run(root / "checkpoints" / str(step))["too_long"])
             _log.info("resumed at step %d", step)
         del params, frozen
         writers = _open_writers(stack, config, root, step)
@@ -260,7 +263,8 @@ def run(
                 )
                 interval = _Interval(step, config, decoder)
             if saving:
-                checkpoints.save(step, state, stream, last.get("eval_loss") if evaluating else None)
+                loss = last.get("eval_loss") if evaluating else None
+                checkpoints.save(step, state, stream, loss, source.too_long)
     if source.too_long:
         _log.warning("%d items of the training data don't fit a row", len(source.too_long))
     finished = step >= config.steps

@@ -118,21 +118,20 @@ class MixedSource:
 
     def __init__(self, first: ToolworldSource, second: RecordSource, share: float) -> None:
         self._first, self._second, self._share = first, second, share
-
-    @property
-    def too_long(self) -> set[Any]:
-        """Which items of either source were read and hold what fits no row."""
-        first, second = self._first.too_long, self._second.too_long
-        return {("first", i) for i in first} | {("second", i) for i in second}
+        self.too_long: set[int] = set()
 
     def __len__(self) -> int:
         return int(len(self._first) / (1 - self._share))
 
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
         taken = int(index * self._share)
-        if takes(index, self._share):
-            return self._second[taken % len(self._second)]
-        return self._first[index - taken]
+        is_second = takes(index, self._share)
+        source = self._second if is_second else self._first
+        place = taken % len(self._second) if is_second else index - taken
+        trees = source[place]
+        if place in source.too_long:
+            self.too_long.add(index)
+        return trees
 
 
 class StepsSource:

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.evaluate import bootstrap_interval, evaluate, main, paired_bootstrap, read_answers
+from search.evaluate import (
+    Answer,
+    bootstrap_interval,
+    evaluate,
+    main,
+    paired_bootstrap,
+    read_answers,
+)
 from toolprm_jax.annotation.records import Call, DataError, GoldCall, Record, Tool
 
 
@@ -250,3 +257,11 @@ def test_an_unknown_metric_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
         main(["--answers", "a", "--records", "r", "--metric", "nope"])
     assert stopped.value.code == 2
     assert "exact" in capsys.readouterr().err
+
+
+def test_an_unfinished_answer_is_wrong_where_no_call_is_right() -> None:
+    message = {"role": "user", "content": "hello"}
+    record = Record("a", (message,), (Tool("f", "", {}),), ())
+    for finished in (True, False):
+        found = evaluate([record], [Answer("a", (), finished, "greedy")])
+        assert found.correct.tolist() == [finished]

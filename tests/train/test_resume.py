@@ -104,6 +104,23 @@ def test_killed_and_stopped_runs_end_bit_for_bit_like_an_unbroken_one(
     assert Contract.load(unbroken / "model") == Contract.load(unbroken / "checkpoints" / "7")
 
 
+def test_sigterm_during_an_evaluation_leaves_a_checkpoint(
+    tmp_path: Path, tokenizer_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = train.loop._evaluate
+
+    def stopped(*args: Any, **kwargs: Any) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(train.loop, "_evaluate", stopped)
+    one_part = ("--config.accumulation=1", "--config.data.rows_per_batch=8")
+    more = ("--config.checkpoint_every=100", "--config.eval_every=3")
+    assert main(arguments(tmp_path / "w", tokenizer_dir, *one_part, *more)) == 0
+    assert [path.name for path in (tmp_path / "w" / "checkpoints").iterdir()] == ["4"]
+    assert not (tmp_path / "w" / "model").exists()
+
+
 def test_a_diverging_run_stops_with_the_step(
     tmp_path: Path, tokenizer_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,63 @@
+"""The host side of search: what becomes of a completion."""
+
+from __future__ import annotations
+
+from json import dumps
+
+import jax.numpy as jnp
+import numpy as np
+
+from search.explore import nothing_yet
+from search.models import Prompts
+from search.output import SearchOutput
+from search.run import answer_of
+from toolprm_jax.annotation.labels import label_completion
+from toolprm_jax.annotation.matching import exact_match
+from toolprm_jax.tokens.codec import Codec
+from toolprm_jax.toolworld.masked import masked_corpus
+
+
+def output_of(codec: Codec, text: str) -> SearchOutput:
+    """A search of one query and one beam that ended with a text."""
+    ids = np.asarray(codec.encode(text), np.int32)
+    one = np.zeros((1, 1), np.float32)
+    costs, flags = nothing_yet(1)
+    return SearchOutput(
+        tokens=jnp.asarray(ids[None, None]),
+        lengths=jnp.asarray([[len(ids)]]),
+        log_prob=jnp.asarray(one),
+        score=jnp.asarray(one),
+        status=jnp.asarray(one.astype(np.int32)),
+        copies=jnp.asarray(one.astype(np.int32)),
+        best=jnp.asarray([0]),
+        finished=jnp.asarray([True]),
+        decisions=jnp.asarray([3]),
+        costs=costs,
+        flags=flags,
+        trace=None,
+    )
+
+
+def test_a_repeated_parameter_is_wrong_in_labels_and_in_answers(small_codec: Codec) -> None:
+    record = next(
+        r
+        for r in masked_corpus(5, "heldout", 50)
+        if r.answers and len(r.answers) == 1 and r.answers[0].arguments
+    )
+    call = record.answers[0].first() if record.answers else None
+    assert call is not None
+    name, value = next(iter(call.arguments.items()))
+    pairs = [(name, value), *call.arguments.items()]
+    inner = ", ".join(f"{dumps(k)}: {dumps(v)}" for k, v in pairs)
+    texts = {
+        False: f'[{{"name": {dumps(call.name)}, "arguments": {{{inner}}}}}]',
+        True: f"[{dumps(call.to_json())}]",
+    }
+    for right, text in texts.items():
+        prompts = Prompts(jnp.zeros((1, 4), jnp.int32), jnp.asarray([4]))
+        answer = answer_of(
+            small_codec, record, "greedy", output_of(small_codec, text), 0, prompts, False
+        )
+        assert label_completion(record, text).correct == right
+        assert (answer.finished and exact_match(record, answer.calls)) == right
+        assert ("repeated_parameter" in answer.flags) == (not right)
