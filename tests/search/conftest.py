@@ -29,7 +29,7 @@ CONFIG = DecoderConfig(
     num_kv_heads=2,
     head_dim=16,
 )
-STEPS = 150  # enough to learn the golds' form, and some of them by heart
+STEPS = 120  # enough to learn the golds' form, and some of them by heart
 ROW = 512
 
 
@@ -45,7 +45,7 @@ def tiny_pair(small_codec: Codec, tmp_path_factory: pytest.TempPathFactory) -> P
     """The policy has seen the queries of `masked_corpus(5, "heldout", 24)`; the PRM is random."""
     contract = replace(small_codec.contract, granularity=None, target=None)
     codec = Codec(small_codec.tokenizer, contract)
-    records = sorted(masked_corpus(5, "heldout", 24), key=lambda r: len(codec.prompt(r)))[:12]
+    records = sorted(masked_corpus(5, "heldout", 24), key=lambda r: len(codec.prompt(r)))[:8]
     trees = [tree for record in records for tree in lm_trees(codec, [record], ROW)[0]]
     batch = pack(trees, ROW)
     model = Decoder(CONFIG)

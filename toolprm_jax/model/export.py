@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--checkpoint",
         required=True,
-        help="a training run's checkpoint, a model directory, toy:policy or toy:prm",
+        help="a training run's checkpoint, or any other model (an adapter is merged)",
     )
     parser.add_argument("--out", type=Path, required=True, help="a new or empty directory")
     parser.add_argument(
