@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from etils import epath
 
-from toolprm_jax.annotation.grammar import Kind
-from toolprm_jax.annotation.jsonl import read_rows
-from toolprm_jax.annotation.labels import Step
 from toolprm_jax.annotation.readers import read_records, record_from_json
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.examples import Judged, Rollout, lm_trees, prm_trees
+from toolprm_jax.tokens.steps_file import read_steps, rollout_from_json
 from toolprm_jax.tokens.tree import TokenTree
 from toolprm_jax.toolworld.masked import takes, training_group
 from toolprm_jax.toolworld.spec import Split
@@ -232,58 +230,8 @@ class DatasetSource:
         example = self._examples[index]
         where = f"{self._directory}: {self._split}[{index}]"
         record = record_from_json(json.loads(example["record"]))
-        rollouts = [_rollout(where, line) for line in steps_lines(example)]
+        rollouts = [rollout_from_json(where, line) for line in steps_lines(example)]
         trees, too_long = prm_trees(self._codec, [(record, rollouts)], self._row_length)
         if too_long:
             self.too_long.add(index)
         return trees
-
-
-def read_steps(path: Path) -> Iterator[tuple[str, str, Rollout]]:
-    """Labelled completions of a steps file.
-
-    Yields:
-      (file and line, record id, rollout), in file order.
-
-    Raises:
-      DataError: a line is malformed; names file, line and field.
-    """
-    for row in read_rows(path):
-        value: Any = row.value
-        if row.problem or not isinstance(value, dict):
-            raise DataError(f"{row.where}: {row.problem or 'expected an object'}")
-        if "id" not in value or row.id is None:
-            raise DataError(f"{row.where}: id: expected a string or an integer")
-        yield row.where, row.id, _rollout(row.where, value)
-
-
-def _rollout(where: str, value: Mapping[str, Any]) -> Rollout:
-    completion, ids = value.get("completion"), value.get("token_ids")
-    if not isinstance(completion, str):
-        raise DataError(f"{where}: completion: expected a string")
-    if ids is not None and not (
-        isinstance(ids, list) and ids and all(type(i) is int and i >= 0 for i in ids)
-    ):
-        raise DataError(f"{where}: token_ids: expected a list of token ids")
-    steps = value.get("steps")
-    if not isinstance(steps, list):
-        raise DataError(f"{where}: steps: expected a list")
-    return Rollout(
-        completion=completion,
-        steps=tuple(_step(f"{where}: steps[{i}]", step) for i, step in enumerate(steps)),
-        token_ids=None if ids is None else tuple(ids),
-        died=value.get("error") is not None,
-    )
-
-
-def _step(where: str, value: Any) -> Step:
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: expected an object")
-    if value.get("kind") not in Kind.__members__:
-        raise DataError(f"{where}.kind: expected one of {', '.join(Kind.__members__)}")
-    if type(value.get("end")) is not int or value["end"] < 0:
-        raise DataError(f"{where}.end: expected a byte offset")
-    for name in ("label", "prefix"):
-        if value.get(name) not in ("+", "-"):
-            raise DataError(f'{where}.{name}: expected "+" or "-"')
-    return Step(Kind[value["kind"]], value["end"], value["label"] == "+", value["prefix"] == "+")

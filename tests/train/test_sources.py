@@ -24,10 +24,11 @@ from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.hf import save_model
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
 from toolprm_jax.tokens.contract import Contract, Granularity, make_contract
+from toolprm_jax.tokens.steps_file import read_steps
 from toolprm_jax.tokens.tree import TokenTree
 from toolprm_jax.toolworld.masked import masked_corpus
 from train.main import main
-from train.sources import DatasetSource, RecordSource, StepsSource, ToolworldSource, read_steps
+from train.sources import DatasetSource, RecordSource, StepsSource, ToolworldSource
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = 1024
