@@ -38,7 +38,7 @@ def test_names_of_special_tokens_in_a_query_are_ordinary_text(small_codec: Codec
 def test_the_prompt_is_chatml(small_codec: Codec) -> None:
     text = small_codec.tokenizer.decode(small_codec.prompt(RECORD))
     assert text == (
-        "<|im_start|>tools\n<|im_end|>\n<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
+        "<|im_start|>system\n<|im_end|>\n<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
     )
 
 

@@ -180,7 +180,7 @@ def test_names_of_special_tokens_in_a_record_stay_text_under_a_chat_template(
 
 def test_the_compact_template_says_all_that_a_call_needs() -> None:
     (role, tools), turn = get_template("compact").turns(RECORD)
-    assert role == "tools"
+    assert role == "system"
     assert turn == ("user", RECORD.query)
     assert tools.splitlines() == [
         '- "temperature": Temperature in a city',

@@ -42,7 +42,7 @@ corpus() { make "$RUNS/$1.jsonl" run toolprm_jax.toolworld.masked --split "$2" -
 corpus judged train 3 520 0.67
 corpus heldout heldout 1 24 1.0
 for name in judged heldout; do
-  if [ $name = judged ]; then limit=240; else limit=96; fi
+  if [ $name = judged ]; then limit=480; else limit=96; fi
   make "$RUNS/${name}_sampled.jsonl" run search.rollout --model embedded:policy \
     --records "$RUNS/$name.jsonl" --format record --limit $limit --num 4 --temperature 0.8 \
     --max_tokens 160 --batch_size 8 --max_shapes 2 --seed 1 --out "$RUNS/${name}_sampled.jsonl"
