@@ -35,6 +35,18 @@ settings.register_profile("explore", parent=settings.get_profile("default"), der
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+# Folders whose tests compile models or start processes, and their files that don't.
+_SLOW = {"configs", "model", "search", "train"}
+_FAST = {"test_hf_config.py", "test_evaluate.py", "test_report.py", "test_run.py", "test_data.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what `make check` leaves out."""
+    for item in items:
+        if item.path.parent.name in _SLOW and item.path.name not in _FAST:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of public data sets beside the repository, or a skip where it is absent."""
