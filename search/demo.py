@@ -42,8 +42,7 @@ CONFIG = SearchConfig(
     max_tokens=160,
     max_step_tokens=48,
     pool_size=1024,
-    lane_width=16,
-    prm_width=16,
+    lane_width=8,
 )
 QUERIES = 48
 SEED = 2024  # of the held-out queries; the training corpus and its checks use others

@@ -53,11 +53,13 @@ def method_config(
     N x M candidates is our choice.
     """
     kinds = tuple(sorted(int(kind) for kind in GRANULARITY[granularity]))
+    total = base.num_beams * base.beam_width
+    # More lanes than walkers would only be padding.
+    base = replace(base, lane_width=min(base.lane_width, total))
     if method == "fine_grained":
         # Only with all kinds labelled is a decision short; else it may be a whole call or list.
         step = base.max_step_tokens if granularity == "toolprm" else base.max_tokens
         return replace(base, labelled=kinds, stop_kinds=kinds, max_step_tokens=step)
-    total = base.num_beams * base.beam_width
     finish = (int(Kind.TOTAL_FINISH),)
     whole = replace(
         base,
@@ -76,7 +78,8 @@ def method_config(
         plain = replace(whole, temperature=1.0, top_k=0, top_p=1.0)
         return replace(plain, explore="likeliest", pool_size=room)
     temperature = 0.0 if method == "greedy" else base.temperature
-    return replace(whole, num_beams=1, beam_width=1, temperature=temperature, explore="sample")
+    one = replace(whole, num_beams=1, beam_width=1, lane_width=1)
+    return replace(one, temperature=temperature, explore="sample")
 
 
 prefill_prompts = jax.jit(prefill, static_argnames="model")
@@ -184,7 +187,7 @@ def sample_rollouts(
         max_step_tokens=max_tokens,
         max_tokens=max_tokens,
         pool_size=size,
-        lane_width=lane_width,
+        lane_width=min(lane_width, count),
     )
     walkers = Walkers(
         nodes=zeros,
