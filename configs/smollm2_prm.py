@@ -27,7 +27,7 @@ def get_config(granularity: str = "toolprm") -> ConfigDict:
             "granularity": granularity,  # or "cprm", "orm"
             "target": "label",  # or "prefix"
             "seed": 0,
-            "steps": 150,
+            "steps": 130,
             "accumulation": 4,
             "log_every": 10,
             "eval_every": 50,

@@ -19,7 +19,8 @@ def write_resumable(
     """Writes lines; a run with the key of a killed one goes on after its last whole line.
 
     What is written so far lies beside `out` in `OUT.HASH.partial`, where HASH is the key's, and is
-    moved to `out` at the end. That of another key is removed.
+    moved to `out` at the end. That of another key is removed. `OUT.HASH.done` then holds the
+    SHA-256 of `out`; as long as both are there, a run with this key has nothing to do.
 
     Args:
       out: the file.
@@ -33,6 +34,11 @@ def write_resumable(
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     partial = target.with_name(f"{target.name}.{digest}.partial")
+    done_file = target.with_name(f"{target.name}.{digest}.done")
+    if target.exists() and done_file.exists() and done_file.read_text() == _sha256(target):
+        return
+    for other in target.parent.glob(f"{glob.escape(target.name)}.{'?' * 16}.done"):
+        other.unlink()
     for other in target.parent.glob(f"{glob.escape(target.name)}.{'?' * 16}.partial"):
         if other != partial:
             other.unlink()
@@ -42,7 +48,13 @@ def write_resumable(
         for value in lines(done):
             file.write(f"{json_line(value)}\n".encode())
             file.flush()
+    done_file.write_text(_sha256(partial))
     os.replace(partial, target)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _whole_lines(path: Path) -> tuple[int, int]:

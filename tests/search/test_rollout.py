@@ -123,4 +123,12 @@ def test_no_line_that_was_made_is_lost_or_made_twice(tmp_path: Path) -> None:
     write_resumable(out, "key", lines)
     assert made == list(range(42, 100))
     assert out.read_text() == "".join(f'{{"number": {number}}}\n' for number in range(100))
-    assert list(out.parent.iterdir()) == [out]
+    (mark,) = [path for path in out.parent.iterdir() if path != out]
+    assert mark.suffix == ".done"
+    # What is done is not made again, unless someone has changed it.
+    made.clear()
+    write_resumable(out, "key", lines)
+    assert made == []
+    out.write_text("mine\n")
+    write_resumable(out, "key", lines)
+    assert made == list(range(100))
