@@ -93,8 +93,8 @@ def test_a_candidate_is_scored_as_it_is_alone(models: Models) -> None:
 
 
 def test_the_table_counts_who_is_chosen() -> None:
-    sure = np.log(np.float32([0.9, 0.8]))
-    unsure = np.log(np.float32([0.99, 0.5]))
+    sure = np.log(np.asarray([0.9, 0.8], np.float32))
+    unsure = np.log(np.asarray([0.99, 0.5], np.float32))
     right_by_prm = [Candidate(True, sure, -9.0), Candidate(False, unsure, -8.5)]
     right_by_policy = [Candidate(False, sure, -9.0), Candidate(True, unsure, -1.0)]
     found = accuracies([right_by_prm, right_by_policy])

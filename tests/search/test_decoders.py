@@ -120,8 +120,8 @@ def test_the_policy_with_its_cache_equals_a_plain_forward(
 ) -> None:
     for row in range(8):
         for rank in range(BASE.num_beams):
-            tokens = found.tokens[row, rank, : found.lengths[row, rank]]
-            if not len(tokens):  # fewer candidates than beams
+            tokens = found.tokens[row, rank, : found.lengths[row, rank]].tolist()
+            if not tokens:  # fewer candidates than beams
                 continue
             text, prompt = text_of(queries[1], row, tokens)
             after = np.asarray(plain[0](text))[prompt - 1 :]
