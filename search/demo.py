@@ -34,7 +34,8 @@ from .run import MethodRun, Models, flag_counts, run_methods
 from .trace import search_tree
 
 METHODS: tuple[Method, ...] = ("greedy", "best_of_n", "fine_grained")
-# Set on queries of their own before any comparison: see toolprm_jax/toolworld/CHECKPOINTS.md.
+# N and M were fixed before any run, aggregate and beta set on queries of their own: see
+# toolprm_jax/toolworld/CHECKPOINTS.md.
 CONFIG = SearchConfig(
     num_beams=4,
     beam_width=4,
