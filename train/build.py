@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.adapters import ROWS, Lora, init_adapter, with_lora
+from toolprm_jax.model.adapters import Lora, fresh_rows, with_lora
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, Params
 from toolprm_jax.model.load import Weights, load_weights
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
@@ -70,8 +70,8 @@ def _decoder(config: Config) -> DecoderConfig:
         raise DataError(f"model: {error}; or name a model with init") from None
 
 
-def _adapted(config: Config, weights: Weights, lora: Lora, key: jax.Array) -> Params | None:
-    """The adapter to go on from, with rows of its own where it has none, or None for a fresh one.
+def _adapted(config: Config, weights: Weights, lora: Lora) -> Params | None:
+    """The adapter to go on from, with the rows that the run trains, or None for a fresh one.
 
     Raises:
       DataError: its rank or its targets are others than the config's.
@@ -87,8 +87,7 @@ def _adapted(config: Config, weights: Weights, lora: Lora, key: jax.Array) -> Pa
     params = weights.adapter.params
     if found.token_ids == lora.token_ids:
         return params
-    fresh = init_adapter(weights.config, lora, key, weights.params)
-    return {**{name: value for name, value in fresh.items() if name == ROWS}, **params}
+    return {"params": params["params"], **fresh_rows(lora, weights.params)}
 
 
 def build_start(config: Config, mesh: Mesh) -> Start:
@@ -134,7 +133,7 @@ def build_start(config: Config, mesh: Mesh) -> Start:
         tuple(config.lora.targets.split(",")),
         contract.marker_ids if is_prm else (),
     )
-    params = _adapted(config, weights, lora, jax.random.key(config.seed))
+    params = _adapted(config, weights, lora)
     base = weights.adapter.base if weights.adapter else config.init
     return Start(codec, Tuned(with_lora(decoder, lora), lora), params, weights.params, base)
 

@@ -127,7 +127,7 @@ def test_transformers_gives_the_same_step_scores_by_the_model_card(
 
 def test_sampled_tokens_are_scored_as_they_are(prm: LoadedModel) -> None:
     completion = '[{"name": "weather", "arguments": {}}]'
-    split = [prm.codec.token_id(char) for char in completion]
+    split = [prm.codec.pieces.index(char.encode()) for char in completion]
     assert split != prm.codec.encode(completion)
     sampled = score_completion(prm, RECORD, completion, split)
     canonical = score_completion(prm, RECORD, completion)

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.adapters import ROWS, Lora, merge, read_adapter, with_lora
+from toolprm_jax.model.adapters import (
+    ROWS,
+    Adapter,
+    Lora,
+    merge,
+    read_adapter,
+    save_adapter,
+    with_lora,
+)
 from toolprm_jax.model.checkpoint import newest_valid, read_adapter_checkpoint
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.hf import load_model, save_model
@@ -112,6 +120,12 @@ def test_a_reward_model_goes_on_from_a_policys_adapter(base: Path, tmp_path: Pat
     ids = np.asarray(start.codec.contract.marker_ids)
     embedding = start.frozen["params"]["embed_tokens"]["embedding"]
     np.testing.assert_array_equal(start.params[ROWS], embedding[ids])
+    judge = Adapter(str(base), replace(policy.lora, token_ids=tuple(map(int, ids))), start.params)
+    save_adapter(tmp_path / "judge", judge)
+    config.init, config.objective = str(tmp_path / "judge"), "lm"
+    again = build_start(config, make_mesh())
+    assert again.params is not None
+    assert ROWS not in again.params  # a policy trains none
     config.lora.rank = 3
     with pytest.raises(DataError, match="has rank 2"):
         build_start(config, make_mesh())

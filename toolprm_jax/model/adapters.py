@@ -107,11 +107,15 @@ def init_adapter(config: DecoderConfig, lora: Lora, key: Array, base: Params) ->
         leaves = tree[_MODULES[target]][target]
         kept = {name: leaves[name] for name in ("kernel_lora_a", "kernel_lora_b")}
         layers.setdefault(_MODULES[target], {})[target] = kept
-    out: Params = {"params": {"layers": layers}}
-    if lora.token_ids:
-        embedding = base["params"]["embed_tokens"]["embedding"]
-        out[ROWS] = embedding[jnp.asarray(lora.token_ids)].astype(jnp.float32)
-    return out
+    return {"params": {"layers": layers}, **fresh_rows(lora, base)}
+
+
+def fresh_rows(lora: Lora, base: Params) -> Params:
+    """The part of an adapter beside its LoRA leaves: rows as in the base, if it has any."""
+    if not lora.token_ids:
+        return {}
+    embedding = base["params"]["embed_tokens"]["embedding"]
+    return {ROWS: embedding[jnp.asarray(lora.token_ids)].astype(jnp.float32)}
 
 
 def _joined(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,17 +98,6 @@ class Codec:
             out += ids
         return out
 
-    def token_id(self, text: str) -> int:
-        """The id of the one token that spells a text.
-
-        Raises:
-          DataError: no token does.
-        """
-        try:
-            return self.pieces.index(text.encode())
-        except ValueError:
-            raise DataError(f"the tokenizer has no token for {text!r}") from None
-
     def decode(self, ids: Sequence[int]) -> bytes:
         """Bytes that token ids stand for; special tokens and padding (-1) stand for none."""
         pieces = (self.pieces[i] if 0 <= i < len(self.pieces) else None for i in ids)
