@@ -6,7 +6,6 @@ The core knows nothing of transformers: a policy offers `expand`, a reward model
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -22,7 +21,6 @@ from .explore import (
     DEAD,
     IDLE,
     STOPPED,
-    Cache,
     Costs,
     Flags,
     Walkers,
@@ -31,7 +29,7 @@ from .explore import (
     walk,
 )
 from .output import SearchOutput, Trace, completions, new_trace
-from .pool import Lanes, Pool, compact, new_pool, permute_pool, take
+from .pool import Cache, Lanes, Memory, Own, Pool, compact, new_pool, permute_pool, take
 from .schema import Schema
 from .score import Reward, aggregate_scores, assess, is_labelled
 from .tracker import Grammar, Tracker, initial
@@ -42,8 +40,8 @@ LIVE, FINISHED, EMPTY = ACTIVE, STOPPED, IDLE  # of beams; DEAD as of walkers
 class Policy(Protocol):
     """Proposes tokens."""
 
-    def expand(self, params: Any, cache: Any, pool: Pool, lanes: Lanes) -> tuple[Array, Any]:
-        """Logits float32[B, W, V] after each lane, and the cache with the lanes stored."""
+    def expand(self, params: Any, cache: Cache, pool: Pool, lanes: Lanes) -> tuple[Array, Own]:
+        """Logits float32[B, W, V] after each lane, and what is to be stored of each."""
         ...
 
 
@@ -196,7 +194,7 @@ def select(
 def beam_search(
     policy: Policy,
     reward: Reward | None,
-    permute: Callable[[Cache, Array], Cache],
+    memory: Memory,
     grammar: Grammar,
     params: tuple[Any, Any],
     keys: Array,
@@ -210,7 +208,7 @@ def beam_search(
     Args:
       policy: proposes tokens.
       reward: scores decisions; None ranks by the policy's own likelihood.
-      permute: moves a cache's pool slots to the front, `(cache, order int32[B, P]) -> cache`.
+      memory: how their caches are written.
       grammar: tables of the call grammar over the vocabulary.
       params: of the policy and of the reward model.
       keys: key[B], one per query, consumed; equal keys and queries give equal results whatever
@@ -268,6 +266,7 @@ def beam_search(
         walkers, parents = deal(beams, walkers_per_query, config.max_step_tokens)
         walked = walk(
             partial(policy.expand, params[0]),
+            memory,
             grammar,
             jax.vmap(lambda key: jax.random.fold_in(key, state.decision))(keys),
             state.pool,
@@ -293,7 +292,7 @@ def beam_search(
             scores = walkers.log_prob
         else:
             pool, reward_cache, seen = assess(
-                reward, params[1], pool, reward_cache, walkers, config
+                reward, memory, params[1], pool, reward_cache, walkers, config
             )
             scores = aggregate_scores(pool, walkers.paths, config)
             if config.beta:
@@ -327,8 +326,8 @@ def beam_search(
             decision=state.decision + 1,
             decisions=state.decisions + busy,
             pool=moved,
-            policy_cache=permute(walked.cache, order),
-            reward_cache=None if reward is None else permute(reward_cache, order),
+            policy_cache=memory.permute(walked.cache, order),
+            reward_cache=None if reward is None else memory.permute(reward_cache, order),
             beams=kept,
             costs=costs,
             flags=flags,

@@ -35,8 +35,9 @@ class SearchConfig:
       max_step_tokens: limit of one decision, in tokens.
       max_tokens: limit of a completion, in tokens.
       pool_size: P, slots per query, root included.
-      lane_width: lanes of the policy that run at once, per query.
-      prm_width: lanes of the reward model that run at once, per query.
+      lane_width: most lanes of the policy that run at once, per query; passes a quarter as wide
+        (down to 4 lanes) are compiled too, and run where they suffice.
+      prm_width: likewise of the reward model (down to 8 lanes).
       trace: whether the output tells every candidate of every decision.
     """
 
@@ -55,6 +56,6 @@ class SearchConfig:
     max_step_tokens: int = 64
     max_tokens: int = 192
     pool_size: int = 1024
-    lane_width: int = 4
-    prm_width: int = 8
+    lane_width: int = 64
+    prm_width: int = 32
     trace: bool = False

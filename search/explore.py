@@ -13,15 +13,27 @@ from jax import Array
 from toolprm_jax.annotation.grammar import Kind
 
 from .config import SearchConfig
-from .pool import Lanes, Pool, compact, make_lanes, take
+from .pool import (
+    Cache,
+    Lanes,
+    Memory,
+    Own,
+    Pool,
+    buckets,
+    compact,
+    make_lanes,
+    smallest,
+    take,
+    widen,
+)
 from .sampling import Children, Ranks, best_children, sample_token, survivors, tempered
 from .schema import Schema
 from .tracker import Grammar, Tracker, advance
 
 ACTIVE, STOPPED, DEAD, IDLE = range(4)
+_FEWEST_LANES = 4
 
-Cache = Any  # what a model keeps per query: a pytree of arrays
-Expand = Callable[[Cache, Pool, Lanes], tuple[Array, Cache]]  # -> logits [B, W, V]
+Expand = Callable[[Cache, Pool, Lanes], tuple[Array, Own]]  # -> logits [B, W, V]
 
 
 class Walkers(NamedTuple):
@@ -94,6 +106,7 @@ class Walk(NamedTuple):
 
 def walk(
     expand: Expand,
+    memory: Memory,
     grammar: Grammar,
     keys: Array,
     pool: Pool,
@@ -108,7 +121,8 @@ def walk(
     """Runs all walkers to their next boundary.
 
     Args:
-      expand: runs lanes through the policy, stores their keys and values, returns their logits.
+      expand: runs lanes through the policy; returns their logits and what is to be stored.
+      memory: stores it.
       grammar: tables of the call grammar.
       keys: key[B], one per query and decision; consumed.
       pool: the pool.
@@ -130,7 +144,7 @@ def walk(
     batch, width = walkers.nodes.shape
     size = pool.tokens.shape[1]
     limit = walkers.steps.shape[2]
-    lane_width = config.lane_width
+    widths = buckets(config.lane_width, _FEWEST_LANES)
     rows = jnp.arange(batch)[:, None]
     banned = jnp.where(grammar.allowed, 0.0, -jnp.inf)
     stops = jnp.zeros(8, bool).at[jnp.asarray(config.stop_kinds)].set(True)
@@ -163,10 +177,11 @@ def walk(
         if independent:
             uniform = jax.vmap(jax.vmap(jax.random.uniform))(keys_of(everyone, step))
 
-        def run_chunk(carry: tuple[Array, Cache, Children]) -> tuple[Array, Cache, Children]:
-            chunk, cache, children = carry
-            start = chunk * lane_width
-            padded = jnp.pad(leaders, ((0, 0), (0, lane_width)), constant_values=width)
+        padded = jnp.pad(leaders, ((0, 0), (0, widths[-1])), constant_values=width)
+
+        def run_chunk(
+            lane_width: int, start: Array, cache: Cache, children: Children
+        ) -> tuple[Array, Children, tuple[Own, Array]]:
             chosen = jax.lax.dynamic_slice_in_dim(padded, start, lane_width, axis=1)
             slots = take(walkers.nodes, chosen)
             lanes = make_lanes(
@@ -176,7 +191,8 @@ def walk(
                 take(walkers.paths, chosen),
                 chosen < width,
             )
-            logits, cache = expand(cache, pool, lanes)
+            logits, own = expand(cache, pool, lanes)
+            stored = widen(own, lanes.slots, widths[-1], size)
             logits = logits + banned[None, None]
             allowed = tempered(logits, config.temperature, config.top_k, config.top_p)
             if uniform is None:
@@ -187,7 +203,7 @@ def walk(
                     noise = jax.vmap(jax.vmap(gumbel))(keys_of(chosen, step))
                 found = best_children(logits, allowed, mine, noise, fan_out)
                 put = partial(_put, rows, chosen)
-                return chunk + 1, cache, jax.tree.map(put, children, found)
+                return start + lane_width, jax.tree.map(put, children, found), stored
             lane = lane_of - start
             served = active & (lane >= 0) & (lane < lane_width)
             lane = jnp.clip(lane, 0, lane_width - 1)
@@ -196,13 +212,20 @@ def walk(
             flat = logits.reshape(batch, -1)
             picked = take(flat, lane * logits.shape[-1] + drawn) - take(normaliser, lane)
             found = children._replace(tokens=drawn[..., None], log_probs=picked[..., None])
-            return chunk + 1, cache, _where(served, found, children)
+            return start + lane_width, _where(served, found, children), stored
 
-        chunks = -(-jnp.max(num_lanes) // lane_width)
+        most = jnp.max(num_lanes)
+        branches = [partial(run_chunk, lane_width) for lane_width in widths]
+
+        def next_chunk(carry: tuple[Array, Cache, Children]) -> tuple[Array, Cache, Children]:
+            which = smallest(widths, most - carry[0])
+            start, children, (own, slots) = jax.lax.switch(which, branches, *carry)
+            return start, memory.store(carry[1], slots, own), children
+
         empty = jnp.zeros((batch, width, fan_out))
         nothing = Children(empty.astype(jnp.int32), empty, Ranks(empty, empty - jnp.inf))
         _, cache, children = jax.lax.while_loop(
-            lambda carry: carry[0] < chunks, run_chunk, (jnp.int32(0), cache, nothing)
+            lambda carry: carry[0] < most, next_chunk, (jnp.int32(0), cache, nothing)
         )
         return cache, children, num_lanes
 

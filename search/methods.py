@@ -19,11 +19,11 @@ from .beam import beam_search
 from .config import SearchConfig
 from .explore import ACTIVE, Walkers, nothing_yet, walk
 from .models import (
+    MEMORY,
     DecoderPolicy,
     DecoderReward,
     Prompts,
     new_cache,
-    permute_cache,
     prefill,
 )
 from .output import SearchOutput
@@ -129,7 +129,7 @@ def fine_grained_search(
     return beam_search(
         policy,
         prm,
-        permute_cache,
+        MEMORY,
         grammar,
         params,
         keys,
@@ -159,7 +159,7 @@ def sample_rollouts(
     count: int,
     temperature: float,
     max_tokens: int,
-    lane_width: int = 8,
+    lane_width: int = 16,
 ) -> Rollouts:
     """Samples completions of each prompt, equal prefixes computed once.
 
@@ -200,6 +200,7 @@ def sample_rollouts(
     )
     end = walk(
         partial(DecoderPolicy(model).expand, params),
+        MEMORY,
         grammar,
         keys,
         new_pool(roots, size),

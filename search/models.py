@@ -13,9 +13,9 @@ from jax import Array
 from toolprm_jax.model.decoder import Decoder, KeyValues, Params
 from toolprm_jax.tokens.contract import Contract
 
-from .pool import Lanes, Pool
+from .pool import Lanes, Memory, Pool, buckets, smallest
 
-_SMALLEST_READ = 64  # slots
+_BLOCK = 64  # slots that a prune moves at once, and the fewest that are read
 
 
 class Prompts(NamedTuple):
@@ -28,9 +28,9 @@ class Prompts(NamedTuple):
 class ModelCache(NamedTuple):
     """Keys and values of one model: the prompt once per query, and the pool."""
 
-    prompt: KeyValues  # [layers, B, T, K, D]
+    prompt: KeyValues  # [layers, B, K, T, D]
     prompt_lengths: Array  # int32[B], cached prompt tokens: all but the last
-    pool: KeyValues  # [layers, B, P, K, D]
+    pool: KeyValues  # [layers, B, K, P, D], P rounded up to whole blocks
 
 
 def prefill(model: Decoder, params: Params, prompts: Prompts) -> KeyValues:
@@ -47,59 +47,85 @@ def prefill(model: Decoder, params: Params, prompts: Prompts) -> KeyValues:
 
 def new_cache(prompt: KeyValues, lengths: Array, pool_size: int) -> ModelCache:
     """A cache with an empty pool of `pool_size` slots; `lengths` are those of whole prompts."""
-    layers, batch, _, heads, dim = prompt.keys.shape
-    empty = jnp.zeros((layers, batch, pool_size, heads, dim), prompt.keys.dtype)
+    layers, batch, heads, _, dim = prompt.keys.shape
+    slots = -(-pool_size // _BLOCK) * _BLOCK
+    empty = jnp.zeros((layers, batch, heads, slots, dim), prompt.keys.dtype)
     return ModelCache(prompt, lengths - 1, KeyValues(empty, empty))
 
 
 def permute_cache(cache: ModelCache, order: Array) -> ModelCache:
-    """Moves the pool's slots `order` int32[B, P] to the front."""
-    index = jnp.minimum(order, order.shape[1] - 1)[None, :, :, None, None]
-    pool = KeyValues(*(jnp.take_along_axis(array, index, axis=2) for array in cache.pool))
+    """Moves the pool's slots `order` to the front, in place, and only those that move.
+
+    Args:
+      cache: its pool's slots are a model's keys and values.
+      order: int32[B, P], rising, then P; from `compact`.
+    """
+    size = order.shape[1]
+    here = jnp.arange(size)[None, :]
+    kept = order < size
+    first = jnp.min(jnp.where(kept & (order != here), here, size)) // _BLOCK
+    blocks = -(-jnp.max(jnp.sum(kept, axis=1)) // _BLOCK)
+    padded = jnp.pad(order, ((0, 0), (0, -size % _BLOCK)), constant_values=size)
+
+    def move(block: Array, pool: KeyValues) -> KeyValues:
+        # No slot moves back, so a block reads nothing that those before it have overwritten.
+        start = block * _BLOCK
+        index = jax.lax.dynamic_slice_in_dim(padded, start, _BLOCK, axis=1)
+        index = jnp.minimum(index, size - 1)[None, :, None, :, None]
+        return KeyValues(
+            *(
+                jax.lax.dynamic_update_slice_in_dim(
+                    array, jnp.take_along_axis(array, index, axis=3), start, axis=3
+                )
+                for array in pool
+            )
+        )
+
+    return cache._replace(pool=jax.lax.fori_loop(first, blocks, move, cache.pool))
+
+
+def store_lanes(cache: ModelCache, slots: Array, own: KeyValues) -> ModelCache:
+    """Puts keys and values `[B, W, layers, K, D]` into the slots int32[B, W]; P is never read."""
+    rows = jnp.arange(slots.shape[0])[:, None]
+    pool = KeyValues(
+        *(
+            old.at[:, rows, :, slots].set(new, mode="drop")
+            for old, new in zip(cache.pool, own, strict=True)
+        )
+    )
     return cache._replace(pool=pool)
 
 
 def run_lanes(
     model: Decoder, params: Params, cache: ModelCache, lanes: Lanes
-) -> tuple[Array, ModelCache]:
-    """Runs lanes through a model and stores their keys and values in their slots.
+) -> tuple[Array, KeyValues]:
+    """Runs lanes through a model below the prompt and the pool.
 
     Returns:
-      Hidden states `[B, W, hidden_size]` and the cache.
+      Hidden states `[B, W, hidden_size]`, and keys and values `[B, W, layers, K, D]`. They are
+      stored by `store_lanes`, apart: XLA appends in place only what no conditional hands through.
     """
-    pool_size = cache.pool.keys.shape[2]
     # Only the used front of the pool is read, in a few compiled sizes.
-    sizes = [pool_size]
-    while sizes[0] // 2 >= _SMALLEST_READ:
-        sizes.insert(0, sizes[0] // 2)
-    length = cache.prompt.keys.shape[2]
+    sizes = buckets(lanes.ancestors.shape[2], _BLOCK)
+    length = cache.prompt.keys.shape[3]
     in_prompt = jnp.arange(length)[None, None, :] < cache.prompt_lengths[:, None, None]
     positions = cache.prompt_lengths[:, None] + lanes.depths
 
     def read(size: int, pool: KeyValues) -> tuple[Array, KeyValues]:
-        front = KeyValues(*(array[:, :, :size] for array in pool))
         result: Any = model.apply(
             params,
             lanes.tokens,
             positions,
             lanes.within,
-            (cache.prompt, front),
+            (cache.prompt, pool),
             (in_prompt, lanes.ancestors[:, :, :size]),
             method=Decoder.extend,
         )
         return result
 
-    which = jnp.searchsorted(jnp.asarray(sizes), lanes.used)
-    hidden, own = jax.lax.switch(which, [partial(read, size) for size in sizes], cache.pool)
-    rows = jnp.arange(lanes.slots.shape[0])[:, None]
-    # The pool is appended to after it was read, so that XLA updates it in place.
-    pool = KeyValues(
-        *(
-            old.at[:, rows, lanes.slots].set(new.astype(old.dtype), mode="drop")
-            for old, new in zip(cache.pool, own, strict=True)
-        )
-    )
-    return hidden, cache._replace(pool=pool)
+    branches = [partial(read, size) for size in sizes]
+    hidden, own = jax.lax.switch(smallest(sizes, lanes.used), branches, cache.pool)
+    return hidden, KeyValues(*(array.transpose(1, 3, 0, 2, 4) for array in own))
 
 
 @dataclass(frozen=True)
@@ -110,12 +136,12 @@ class DecoderPolicy:
 
     def expand(
         self, params: Params, cache: ModelCache, pool: Pool, lanes: Lanes
-    ) -> tuple[Array, ModelCache]:
-        """Next-token logits float32[B, W, V] of lanes, and the cache that now holds them."""
+    ) -> tuple[Array, KeyValues]:
+        """Next-token logits float32[B, W, V] of lanes, and their keys and values."""
         del pool
-        hidden, cache = run_lanes(self.model, params, cache, lanes)
+        hidden, own = run_lanes(self.model, params, cache, lanes)
         logits: Any = self.model.apply(params, hidden, method=Decoder.logits)
-        return logits, cache
+        return logits, own
 
 
 @dataclass(frozen=True)
@@ -134,18 +160,27 @@ class DecoderReward:
         """The reward model with the ids of its contract."""
         return cls(model, contract.marker_ids, contract.label_ids)
 
-    def absorb(self, params: Params, cache: ModelCache, pool: Pool, lanes: Lanes) -> ModelCache:
-        """Stores the keys and values of new tokens."""
-        del pool
-        return run_lanes(self.model, params, cache, lanes)[1]
-
     def judge(
         self, params: Params, cache: ModelCache, pool: Pool, lanes: Lanes, kinds: Array
-    ) -> Array:
-        """Log-probability of "+", float32[B, W], at leaves of the given kinds int32[B, W]."""
+    ) -> tuple[Array, KeyValues]:
+        """Reads tokens and answers markers, in one pass.
+
+        Args:
+          params: of the model.
+          cache: what it has seen.
+          pool: not needed.
+          lanes: tokens, and markers as leaves below tokens.
+          kinds: int32[B, W], of a marker; -1 where the lane is a token.
+
+        Returns:
+          Log-probability of "+" at the markers, float32[B, W], and all keys and values.
+        """
         del pool
-        markers = jnp.asarray(self.marker_ids)[kinds]
-        leaves = lanes._replace(tokens=markers)
-        hidden, _ = run_lanes(self.model, params, cache, leaves)
+        markers = jnp.asarray(self.marker_ids)[jnp.maximum(kinds, 0)]
+        lanes = lanes._replace(tokens=jnp.where(kinds < 0, lanes.tokens, markers))
+        hidden, own = run_lanes(self.model, params, cache, lanes)
         pair: Any = self.model.apply(params, hidden, self.label_ids, method=Decoder.label_logits)
-        return jax.nn.log_sigmoid(pair[..., 1] - pair[..., 0])
+        return jax.nn.log_sigmoid(pair[..., 1] - pair[..., 0]), own
+
+
+MEMORY = Memory(store_lanes, permute_cache)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -43,6 +45,26 @@ def new_pool(roots: Array, size: int) -> Pool:
         scored=jnp.zeros((batch, size), bool),
         used=jnp.ones(batch, jnp.int32),
     )
+
+
+Cache = Any  # what a model keeps per query: a pytree of arrays
+Own = Any  # what a model keeps of each lane: a pytree of arrays [B, W, ...]
+
+
+class Memory(NamedTuple):
+    """How a model's cache is written."""
+
+    store: Callable[[Cache, Array, Own], Cache]  # into slots int32[B, W]; what goes to P is lost
+    permute: Callable[[Cache, Array], Cache]  # slots `order` int32[B, P] to the front
+
+
+def widen(own: Own, slots: Array, width: int, size: int) -> tuple[Own, Array]:
+    """What fewer lanes keep, as of `width` lanes; the others' slot is P = `size`."""
+    more = width - slots.shape[1]
+    own = jax.tree.map(
+        lambda array: jnp.pad(array, ((0, 0), (0, more), *[(0, 0)] * (array.ndim - 2))), own
+    )
+    return own, jnp.pad(slots, ((0, 0), (0, more)), constant_values=size)
 
 
 class Lanes(NamedTuple):
@@ -86,6 +108,19 @@ def make_lanes(slots: Array, tokens: Array, depths: Array, paths: Array, active:
         active=active,
         used=highest,
     )
+
+
+def buckets(most: int, fewest: int) -> list[int]:
+    """Sizes that a program is compiled for: `most` and its quarters down to `fewest`, rising."""
+    sizes = [most]
+    while sizes[0] // 4 >= fewest:
+        sizes.insert(0, sizes[0] // 4)
+    return sizes
+
+
+def smallest(sizes: Sequence[int], wanted: Array) -> Array:
+    """Index of the first of the rising sizes that holds what is wanted, else of the last."""
+    return jnp.minimum(jnp.searchsorted(jnp.asarray(sizes), wanted), len(sizes) - 1)
 
 
 def compact(mask: Array) -> tuple[Array, Array]:

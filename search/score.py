@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -9,20 +10,36 @@ import jax.numpy as jnp
 from jax import Array
 
 from .config import SearchConfig
-from .explore import STOPPED, Cache, Walkers
-from .pool import Lanes, Pool, compact, make_lanes, take
+from .explore import STOPPED, Walkers
+from .pool import (
+    Cache,
+    Lanes,
+    Memory,
+    Own,
+    Pool,
+    buckets,
+    compact,
+    make_lanes,
+    smallest,
+    take,
+    widen,
+)
 from .tracker import MAX_EVENTS
+
+_FEWEST_LANES = 8
 
 
 class Reward(Protocol):
     """Scores decisions."""
 
-    def absorb(self, params: Any, cache: Any, pool: Pool, lanes: Lanes) -> Any:
-        """The cache with the lanes stored."""
-        ...
+    def judge(
+        self, params: Any, cache: Any, pool: Pool, lanes: Lanes, kinds: Array
+    ) -> tuple[Array, Own]:
+        """Log-probabilities of "+" at markers, float32[B, W], and what is to be stored of lanes.
 
-    def judge(self, params: Any, cache: Any, pool: Pool, lanes: Lanes, kinds: Array) -> Array:
-        """Log-probability of "+", float32[B, W], at leaves below the lanes' paths."""
+        `kinds` int32[B, W] tells a marker's kind, and is -1 where the lane is a token. A marker's
+        own slot is P, its token that of the boundary, its depth one more; nothing sees it.
+        """
         ...
 
 
@@ -32,7 +49,13 @@ def is_labelled(events: Array, kinds: tuple[int, ...]) -> Array:
 
 
 def assess(
-    reward: Reward, params: Any, pool: Pool, cache: Cache, walkers: Walkers, config: SearchConfig
+    reward: Reward,
+    memory: Memory,
+    params: Any,
+    pool: Pool,
+    cache: Cache,
+    walkers: Walkers,
+    config: SearchConfig,
 ) -> tuple[Pool, Cache, Array]:
     """Shows the reward model the tokens and markers that it hasn't seen yet.
 
@@ -42,52 +65,54 @@ def assess(
       The pool with `log_p` filled in, the cache, and the tokens run, int32[B].
     """
     batch, size = pool.tokens.shape
-    width = config.prm_width
+    widths = buckets(config.prm_width, _FEWEST_LANES)
     rows = jnp.arange(batch)[:, None]
     reached = walkers.status == STOPPED
     through = walkers.paths & reached[..., None]
     needed = jnp.any(through, axis=1) & ~pool.scored
     one_of = jnp.argmax(through, axis=1)  # [B, P], a walker that a slot leads to
-    slots, num_slots = compact(needed)
-    padded = jnp.pad(slots, ((0, 0), (0, width)), constant_values=size)
-
-    def chunk_of(chunk: Array, array: Array) -> Array:
-        return jax.lax.dynamic_slice_in_dim(array, chunk * width, width, axis=1)
-
-    def lanes_of(chosen: Array, own: Array, depths: Array) -> Lanes:
-        paths = take(walkers.paths, take(one_of, chosen))
-        paths &= jnp.arange(size)[None, None, :] <= chosen[..., None]
-        return make_lanes(own, take(pool.tokens, chosen), depths, paths, chosen < size)
-
-    def absorb(carry: tuple[Array, Cache]) -> tuple[Array, Cache]:
-        chunk, cache = carry
-        chosen = chunk_of(chunk, padded)
-        lanes = lanes_of(chosen, chosen, take(pool.depths, chosen))
-        return chunk + 1, reward.absorb(params, cache, pool, lanes)
-
-    chunks = -(-jnp.max(num_slots) // width)
-    _, cache = jax.lax.while_loop(lambda c: c[0] < chunks, absorb, (jnp.int32(0), cache))
-
+    # All there is to show: P tokens, then the boundaries that each may hold. Tokens come first, so
+    # what a lane sees is in the cache or beside it.
     labelled = is_labelled(pool.events, config.labelled) & needed[..., None]
-    leaves, num_leaves = compact(labelled.reshape(batch, size * MAX_EVENTS))
-    # A token holds at most MAX_EVENTS boundaries, and few hold any: the chunks follow the count.
-    leaves = jnp.pad(leaves, ((0, 0), (0, width)), constant_values=size * MAX_EVENTS)
-    kinds = pool.events.reshape(batch, -1)
+    wanted = jnp.concatenate([needed, labelled.reshape(batch, size * MAX_EVENTS)], axis=1)
+    things, count = compact(wanted)
+    nothing = wanted.shape[1]
+    things = jnp.pad(things, ((0, 0), (0, widths[-1])), constant_values=nothing)
+    all_kinds = pool.events.reshape(batch, -1)
 
-    def judge(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        chunk, log_p = carry
-        chosen = chunk_of(chunk, leaves)
-        above = chosen // MAX_EVENTS
-        nowhere = jnp.full_like(above, size)
-        lanes = lanes_of(above, nowhere, take(pool.depths, above) + 1)
-        answers = reward.judge(params, cache, pool, lanes, jnp.maximum(take(kinds, chosen), 0))
-        return chunk + 1, log_p.at[rows, chosen].set(answers, mode="drop")
+    def judge(
+        width: int, start: Array, cache: Cache, log_p: Array
+    ) -> tuple[Array, Array, tuple[Own, Array]]:
+        chosen = jax.lax.dynamic_slice_in_dim(things, start, width, axis=1)
+        boundary = chosen - size
+        is_token = boundary < 0
+        slots = jnp.where(is_token, chosen, boundary // MAX_EVENTS)
+        paths = take(walkers.paths, take(one_of, slots))
+        paths &= jnp.arange(size)[None, None, :] <= slots[..., None]
+        lanes = make_lanes(
+            jnp.where(is_token, slots, size),
+            take(pool.tokens, slots),
+            take(pool.depths, slots) + ~is_token,
+            paths,
+            chosen < nothing,
+        )
+        kinds = jnp.where(is_token, -1, take(all_kinds, jnp.maximum(boundary, 0)))
+        answers, own = reward.judge(params, cache, pool, lanes, kinds)
+        log_p = log_p.at[rows, jnp.where(is_token, nothing, boundary)].set(answers, mode="drop")
+        return start + width, log_p, widen(own, lanes.slots, widths[-1], size)
 
-    chunks = -(-jnp.max(num_leaves) // width)
-    start = (jnp.int32(0), pool.log_p.reshape(batch, -1))
-    _, log_p = jax.lax.while_loop(lambda c: c[0] < chunks, judge, start)
+    most = jnp.max(count)
+    branches = [partial(judge, width) for width in widths]
+
+    def next_chunk(carry: tuple[Array, Cache, Array]) -> tuple[Array, Cache, Array]:
+        which = smallest(widths, most - carry[0])
+        start, log_p, (own, slots) = jax.lax.switch(which, branches, *carry)
+        return start, memory.store(carry[1], slots, own), log_p
+
+    begin = (jnp.int32(0), cache, pool.log_p.reshape(batch, -1))
+    _, cache, log_p = jax.lax.while_loop(lambda carry: carry[0] < most, next_chunk, begin)
     pool = pool._replace(log_p=log_p.reshape(pool.log_p.shape), scored=pool.scored | needed)
-    return pool, cache, num_slots + num_leaves
+    return pool, cache, count
 
 
 def aggregate_scores(pool: Pool, paths: Array, config: SearchConfig) -> Array:

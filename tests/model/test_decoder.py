@@ -171,7 +171,7 @@ def test_prefill_and_extend_equal_numpy_on_every_path(
     garbage = rng.integers(0, config.vocab_size, 3).tolist()
     prefill = jax.jit(partial(model.apply, method=Decoder.prefill))
     prompt_kv = prefill(params, row([*tree.tokens[:prompt], *garbage], prompt + 3))
-    assert prompt_kv.keys.shape == (2, 1, prompt + 3, config.num_kv_heads, config.head_dim)
+    assert prompt_kv.keys.shape == (2, 1, config.num_kv_heads, prompt + 3, config.head_dim)
 
     @jax.jit
     def extend(tokens: Any, positions: Any, mask: Any, pool: Any, pool_mask: Any) -> Any:
@@ -186,7 +186,7 @@ def test_prefill_and_extend_equal_numpy_on_every_path(
             method=Decoder.extend,
         )
 
-    shape = (config.num_layers, 1, slots, config.num_kv_heads, config.head_dim)
+    shape = (config.num_layers, 1, config.num_kv_heads, slots, config.head_dim)
     store: list[Any] = [rng.standard_normal(shape).astype(np.float32) for _ in range(2)]
     slot_of: dict[int, int] = {}
     hidden = np.zeros((len(tree.tokens), config.hidden_size))
@@ -215,12 +215,12 @@ def test_prefill_and_extend_equal_numpy_on_every_path(
             pool_mask,
         )
         assert out.shape == (1, width, config.hidden_size)
-        assert new.keys.shape == (2, 1, len(chunk) + lanes, config.num_kv_heads, config.head_dim)
+        assert new.keys.shape == (2, 1, config.num_kv_heads, len(chunk) + lanes, config.head_dim)
         for lane, node in enumerate(chunk):
             hidden[node] = out[0, lane]
             slot_of[node] = len(slot_of)
             for array, own in zip(store, new, strict=True):
-                array[:, :, slot_of[node]] = own[:, :, lane]
+                array[..., slot_of[node], :] = own[..., lane, :]
         waiting = [node for node in waiting if node not in slot_of]
     expected = tree.expected(config, params)
     np.testing.assert_allclose(hidden[prompt:], expected[prompt:], rtol=TOLERANCE, atol=TOLERANCE)
@@ -241,8 +241,8 @@ def test_attend_over_blocks_is_one_softmax_with_repeated_heads() -> None:
     parts = [slice(0, 4), slice(4, 7), slice(7, 9)]
     blocks: Any = [
         (
-            jnp.asarray(keys[:, part], jnp.float32),
-            jnp.asarray(values[:, part], jnp.float32),
+            jnp.asarray(keys[:, part].transpose(0, 2, 1, 3), jnp.float32),
+            jnp.asarray(values[:, part].transpose(0, 2, 1, 3), jnp.float32),
             jnp.asarray(mask[:, :1, part] if part.stop == 9 else mask[:, :, part]),
         )
         for part in parts
@@ -253,8 +253,8 @@ def test_attend_over_blocks_is_one_softmax_with_repeated_heads() -> None:
 
 def test_attend_survives_large_scores() -> None:
     q = jnp.full((1, 1, 1, 2), 1e3)
-    keys = jnp.asarray([[[[1e3, 0.0]], [[2e3, 0.0]]]])
-    values = jnp.asarray([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+    keys = jnp.asarray([[[[1e3, 0.0], [2e3, 0.0]]]])
+    values = jnp.asarray([[[[1.0, 2.0], [3.0, 4.0]]]])
     out = attend(q, [(keys, values, jnp.ones((1, 1, 2), bool))])
     np.testing.assert_allclose(out[0, 0, 0], [3.0, 4.0], rtol=1e-6)
 

@@ -147,7 +147,7 @@ def test_greedy_generation_is_that_of_transformers(architecture: str, imported: 
     @jax.jit
     def generate(params: Any) -> Any:
         prompt: Any = decoder.apply(params, right, method=Decoder.prefill)
-        shape = (config.num_layers, rows, new, config.num_kv_heads, config.head_dim)
+        shape = (config.num_layers, rows, config.num_kv_heads, new, config.head_dim)
         pool = KeyValues(jnp.zeros(shape), jnp.zeros(shape))
         # All but the last prompt token are cached; it is the first to be extended by.
         in_prompt = jnp.arange(longest)[None, None] < sizes[:, None, None] - 1
@@ -167,7 +167,7 @@ def test_greedy_generation_is_that_of_transformers(architecture: str, imported: 
             hidden, own = out
             pool = KeyValues(
                 *(
-                    jax.lax.dynamic_update_index_in_dim(old, fresh[:, :, 0], index, 2)
+                    jax.lax.dynamic_update_index_in_dim(old, fresh[..., 0, :], index, 3)
                     for old, fresh in zip(pool, own, strict=True)
                 )
             )

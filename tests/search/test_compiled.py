@@ -15,7 +15,7 @@ from search.methods import fine_grained_search
 from search.models import DecoderPolicy, DecoderReward, Prompts
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
 
-LAYERS, BATCH, POOL, HEADS, DIM = 3, 2, 96, 1, 6
+LAYERS, BATCH, POOL, HEADS, DIM = 3, 2, 128, 1, 6
 MODEL = Decoder(
     DecoderConfig(
         vocab_size=VOCAB,
@@ -51,7 +51,7 @@ def computations(text: str) -> dict[str, str]:
 def pool_copies(lowered: Any) -> Counter[int]:
     """How many copies of a whole pool the program makes, by the number of loops around them."""
     bodies = computations(lowered.compile().as_text())
-    shape = rf"f32\[{LAYERS},{BATCH},{POOL},{HEADS},{DIM}\]\S* (?:copy|copy-start)\("
+    shape = rf"f32\[{LAYERS},{BATCH},{HEADS},{POOL},{DIM}\]\S* (?:copy|copy-start)\("
     copies: Counter[int] = Counter()
     depths: dict[str, int] = {}
     todo = [("ENTRY", 0)]
@@ -71,24 +71,23 @@ def pool_copies(lowered: Any) -> Counter[int]:
 
 
 def test_tokens_cost_no_copy_of_the_pool() -> None:
-    """Keys and values are read and appended to in place; pruning moves each pool once."""
+    """Keys and values are read, appended to and moved in place."""
     keys = jax.random.split(jax.random.key(0), BATCH)
     lowered = fine_grained_search.lower(*STATICS, params(0), keys, PROMPTS, GRAMMAR, CONFIG)
     copies = pool_copies(lowered)
     assert max(copies) >= 3  # decisions, tokens, chunks of lanes: the loops were found
-    assert copies[1] <= 4  # keys and values of policy and reward model
-    assert sum(count for depth, count in copies.items() if depth >= 2) == 0
+    assert sum(count for depth, count in copies.items() if depth >= 1) == 0
 
 
 def test_the_count_sees_copies() -> None:
     """A loop that keeps an old pool beside the new one must copy it."""
-    pool = jnp.zeros((LAYERS, BATCH, POOL, HEADS, DIM))
+    pool = jnp.zeros((LAYERS, BATCH, HEADS, POOL, DIM))
 
     @jax.jit
     def careless(pool):
         def body(index, pools):
             old, new = pools
-            return new, jax.lax.dynamic_update_slice(new, old[:, :, :1], (0, 0, index, 0, 0))
+            return new, jax.lax.dynamic_update_slice(new, old[..., :1, :], (0, 0, 0, index, 0))
 
         return jax.lax.fori_loop(0, 5, body, (pool, pool + 1))
 

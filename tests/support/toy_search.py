@@ -11,7 +11,7 @@ from plain_search import Reference
 
 from search.beam import SearchOutput, beam_search
 from search.config import SearchConfig
-from search.pool import Lanes, Pool
+from search.pool import Lanes, Memory, Pool
 from search.schema import Schema
 from search.tracker import grammar_from_pieces
 from toolprm_jax.annotation.grammar import Kind, tables
@@ -35,17 +35,14 @@ class ToyPolicy:
     """Logits that depend on the last token and the depth."""
 
     def expand(self, params, cache, pool: Pool, lanes: Lanes):
-        return params["logits"][lanes.tokens, lanes.depths % PHASES], cache
+        return params["logits"][lanes.tokens, lanes.depths % PHASES], ()
 
 
 class ToyReward:
     """Log-probabilities that depend on the token with the boundary, the kind and the depth."""
 
-    def absorb(self, params, cache, pool: Pool, lanes: Lanes):
-        return cache
-
     def judge(self, params, cache, pool: Pool, lanes: Lanes, kinds):
-        return params["judge"][lanes.tokens, kinds, lanes.depths % PHASES]
+        return params["judge"][lanes.tokens, kinds, lanes.depths % PHASES], ()
 
 
 def toy_params(seed: int):
@@ -67,7 +64,7 @@ def toy_search(
     return beam_search(
         ToyPolicy(),
         ToyReward() if guided else None,
-        lambda cache, order: cache,
+        Memory(lambda cache, slots, own: cache, lambda cache, order: cache),
         GRAMMAR,
         (params, params),
         keys,

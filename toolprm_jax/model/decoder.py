@@ -64,8 +64,8 @@ class DecoderConfig:
 class KeyValues(NamedTuple):
     """Cached keys and values of all layers."""
 
-    keys: Array  # [layers, B, T, K, D]
-    values: Array  # [layers, B, T, K, D]
+    keys: Array  # [layers, B, K, T, D]
+    values: Array  # [layers, B, K, T, D]
 
 
 def rope_frequencies(config: DecoderConfig) -> NDArray[np.float32]:
@@ -129,7 +129,8 @@ class Attention(nn.Module):
             return rotate(projected, *angles)
 
         q = rotated(c.num_heads, "q")
-        own = KeyValues(rotated(c.num_kv_heads, "k"), project(c.num_kv_heads, "v_proj"))
+        keys, values = rotated(c.num_kv_heads, "k"), project(c.num_kv_heads, "v_proj")
+        own = KeyValues(keys.transpose(0, 2, 1, 3), values.transpose(0, 2, 1, 3))
         blocks = [(kv.keys, kv.values, m) for kv, m in zip(cache, cache_masks, strict=True)]
         out = attend(q, [*blocks, (own.keys, own.values, mask)])
         out = out.reshape(*x.shape[:2], c.num_heads * c.head_dim)
@@ -272,7 +273,8 @@ class Decoder(nn.Module):
           positions: int32[B, W].
           mask: bool[B, W, W], which new tokens each new token sees; it must see itself.
           cache: KeyValues blocks, for example the prompt's and the pool's.
-          cache_masks: per block bool[B, W or 1, T], which cached tokens each new token sees.
+          cache_masks: per block bool[B, W or 1, n], which of its first n tokens each new token
+            sees; what stands behind them is not read.
 
         Returns:
           Hidden states `[B, W, hidden_size]` after the final norm and the KeyValues of the new
