@@ -21,15 +21,16 @@ from .explore import (
     DEAD,
     IDLE,
     STOPPED,
-    Costs,
-    Flags,
+    Walk,
     Walkers,
     first_equal,
     nothing_yet,
-    walk,
+    set_out,
+    walk_on,
 )
+from .lanes import Cache, Lanes, Memory, Own
 from .output import SearchOutput, Trace, completions, new_trace
-from .pool import Cache, Lanes, Memory, Own, Pool, compact, new_pool, permute_pool, take
+from .pool import Pool, choose, compact, new_pool, permute_pool, take
 from .schema import Schema
 from .score import Reward, aggregate_scores, assess, is_labelled
 from .tracker import Grammar, Tracker, initial
@@ -41,7 +42,7 @@ class Policy(Protocol):
     """Proposes tokens."""
 
     def expand(self, params: Any, cache: Cache, pool: Pool, lanes: Lanes) -> tuple[Array, Own]:
-        """Logits float32[B, W, V] after each lane, and what is to be stored of each."""
+        """Logits float32[R, W, V] after each lane, and what is to be stored of each."""
         ...
 
 
@@ -58,14 +59,10 @@ class Beams(NamedTuple):
 
 
 class _State(NamedTuple):
-    decision: Array
-    decisions: Array  # int32[B]
-    pool: Pool
-    policy_cache: Cache
+    decisions: Array  # int32[B], behind each query
+    walk: Walk
     reward_cache: Cache
     beams: Beams
-    costs: Costs
-    flags: Flags
     trace: Trace | None
 
 
@@ -232,53 +229,52 @@ def beam_search(
     elif schema is None:
         raise ValueError('schema: expected the tools\' arrays (make_schema) for schema="prune"')
     size, width = config.pool_size, config.num_beams
-    walkers_per_query = config.num_beams * config.beam_width
+    num_walkers = config.num_beams * config.beam_width
     zeros = jnp.zeros(batch, jnp.int32)
     costs, flags = nothing_yet(batch)
     place = jnp.broadcast_to(jnp.arange(width), (batch, width))
     root_path = jnp.broadcast_to(jnp.arange(size) == 0, (batch, width, size))
+    beams = Beams(
+        nodes=jnp.zeros((batch, width), jnp.int32),
+        paths=root_path,
+        tracker=initial(grammar, (batch, width), schema),
+        log_prob=jnp.zeros((batch, width), jnp.float32),
+        score=jnp.zeros((batch, width), jnp.float32),
+        status=jnp.where(place == 0, LIVE, EMPTY),
+        copies=jnp.ones((batch, width), jnp.int32),
+    )
+    walkers, families = deal(beams, num_walkers, config.max_step_tokens)
+    walkers, ranks = set_out(walkers, families, config)
     start = _State(
-        decision=jnp.int32(0),
         decisions=zeros,
-        pool=new_pool(roots, size),
-        policy_cache=caches[0],
+        walk=Walk(zeros, new_pool(roots, size), caches[0], walkers, families, ranks, costs, flags),
         reward_cache=caches[1],
-        beams=Beams(
-            nodes=jnp.zeros((batch, width), jnp.int32),
-            paths=root_path,
-            tracker=initial(grammar, (batch, width), schema),
-            log_prob=jnp.zeros((batch, width), jnp.float32),
-            score=jnp.zeros((batch, width), jnp.float32),
-            status=jnp.where(place == 0, LIVE, EMPTY),
-            copies=jnp.ones((batch, width), jnp.int32),
-        ),
-        costs=costs,
-        flags=flags,
+        beams=beams,
         trace=new_trace(batch, config) if config.trace else None,
     )
 
     def searching(state: _State) -> Array:
-        return jnp.any(state.beams.status == LIVE) & (state.decision < config.max_decisions)
+        live = jnp.any(state.beams.status == LIVE, axis=1)
+        return live & (state.decisions < config.max_decisions)
 
     def decide(state: _State) -> _State:
-        beams = state.beams
-        busy = jnp.any(beams.status == LIVE, axis=1)
-        walkers, parents = deal(beams, walkers_per_query, config.max_step_tokens)
-        walked = walk(
+        """Walks until enough queries have arrived at a decision; judges and prunes these."""
+        beams, decisions = state.beams, state.decisions
+        walk = walk_on(
             partial(policy.expand, params[0]),
             memory,
             grammar,
-            jax.vmap(lambda key: jax.random.fold_in(key, state.decision))(keys),
-            state.pool,
-            state.policy_cache,
-            walkers,
-            parents,
-            state.costs,
-            state.flags,
+            jax.vmap(jax.random.fold_in)(keys, decisions),
+            state.walk,
             config,
             schema,
+            config.patience,
         )
-        pool, walkers, costs, flags = walked.pool, walked.walkers, walked.costs, walked.flags
+        pool, costs, flags = walk.pool, walk.costs, walk.flags
+        arrived = searching(state) & ~jnp.any(walk.walkers.status == ACTIVE, axis=1)
+        walkers = walk.walkers._replace(
+            status=jnp.where(arrived[:, None], walk.walkers.status, IDLE)
+        )
         if schema is not None:
             walkers, pruned, violated = rule_out(walkers, beams)
             costs = costs._replace(schema_pruned=costs.schema_pruned + pruned)
@@ -305,38 +301,48 @@ def beam_search(
         log_p = take(pool.log_p, walkers.nodes)
         kept, score, status, same_as, rank = select(beams, walkers, scores, final)
 
-        used = jnp.any(kept.paths, axis=1)
-        order, counts = compact(used)
+        # Of queries that have arrived the pool keeps what their beams stand on.
+        index = jnp.broadcast_to(jnp.arange(size), (batch, size))
+        order, counts = compact(jnp.any(kept.paths, axis=1))
+        order = jnp.where(arrived[:, None], order, index)
+        counts = jnp.where(arrived, counts, pool.used)
         moved = permute_pool(pool, order, counts)
         held = jnp.arange(size)[None, None, :] < counts[:, None, None]
-        index = jnp.broadcast_to(jnp.minimum(order, size - 1)[:, None], kept.paths.shape)
-        new_slot = jnp.cumsum(used, axis=1) - 1
+        from_slot = jnp.broadcast_to(jnp.minimum(order, size - 1)[:, None], kept.paths.shape)
+        new_slot = jnp.cumsum(jnp.any(kept.paths, axis=1), axis=1) - 1
         kept = kept._replace(
-            paths=jnp.take_along_axis(kept.paths, index, axis=2) & held,
+            paths=jnp.take_along_axis(kept.paths, from_slot, axis=2) & held,
             nodes=jnp.maximum(take(new_slot, kept.nodes), 0),
         )
+        beams = choose(arrived, kept, beams)
         trace = state.trace
         if trace is not None:
             now = Trace(
-                parents, walkers.steps, jnp.where(labelled, events, -1), log_p,
+                walk.families, walkers.steps, jnp.where(labelled, events, -1), log_p,
                 score, status, same_as, rank,
             )  # fmt: skip
-            trace = jax.tree.map(lambda a, b: a.at[:, state.decision].set(b), trace, now)
-        return _State(
-            decision=state.decision + 1,
-            decisions=state.decisions + busy,
-            pool=moved,
-            policy_cache=memory.permute(walked.cache, order),
+            at = (jnp.arange(batch), jnp.where(arrived, decisions, config.max_decisions))
+            trace = jax.tree.map(lambda a, b: a.at[at].set(b, mode="drop"), trace, now)
+        after = state._replace(decisions=decisions + arrived, beams=beams)
+        dealt, families = deal(beams, num_walkers, config.max_step_tokens)
+        dealt, ranks = set_out(dealt, families, config)
+        # A query that is done keeps walkers that go nowhere.
+        dealt = dealt._replace(status=jnp.where(searching(after)[:, None], dealt.status, IDLE))
+        fresh = (jnp.zeros_like(walk.step), dealt, families, ranks)
+        going = (walk.step, walk.walkers, walk.families, walk.ranks)
+        step, walkers, families, ranks = choose(arrived, fresh, going)
+        return after._replace(
+            walk=Walk(
+                step, moved, memory.permute(walk.cache, order), walkers, families, ranks, costs,
+                flags,
+            ),
             reward_cache=None if reward is None else memory.permute(reward_cache, order),
-            beams=kept,
-            costs=costs,
-            flags=flags,
             trace=trace,
-        )
+        )  # fmt: skip
 
-    end = jax.lax.while_loop(searching, decide, start)
+    end = jax.lax.while_loop(lambda state: jnp.any(searching(state)), decide, start)
     beams = end.beams
-    tokens, lengths = completions(end.pool, beams.paths, config.max_tokens)
+    tokens, lengths = completions(end.walk.pool, beams.paths, config.max_tokens)
     is_finished = beams.status == FINISHED
     best = jnp.argmax(is_finished, axis=1)
     return SearchOutput(
@@ -349,7 +355,7 @@ def beam_search(
         best=best,
         finished=jnp.any(is_finished, axis=1),
         decisions=end.decisions,
-        costs=end.costs,
-        flags=end.flags._replace(decision_overflow=jnp.any(beams.status == LIVE, axis=1)),
+        costs=end.walk.costs,
+        flags=end.walk.flags._replace(decision_overflow=jnp.any(beams.status == LIVE, axis=1)),
         trace=end.trace,
     )

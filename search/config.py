@@ -35,9 +35,12 @@ class SearchConfig:
       max_step_tokens: limit of one decision, in tokens.
       max_tokens: limit of a completion, in tokens.
       pool_size: P, slots per query, root included.
-      lane_width: most lanes of the policy that run at once, per query; passes a quarter as wide
-        (down to 4 lanes) are compiled too, and run where they suffice.
-      prm_width: likewise of the reward model (down to 8 lanes).
+      lane_width: tokens of a row; a row is of one query, and reads its keys and values once.
+      max_lanes: most tokens of all queries that a model runs at once; passes a quarter and a
+        sixteenth as large are compiled too, and run where they suffice.
+      patience: share of the searching queries that must have come to the end of a decision before
+        the reward model is asked, while the others wait; 1 keeps all in step. It changes no
+        result.
       trace: whether the output tells every candidate of every decision.
     """
 
@@ -56,6 +59,7 @@ class SearchConfig:
     max_step_tokens: int = 64
     max_tokens: int = 192
     pool_size: int = 1024
-    lane_width: int = 64
-    prm_width: int = 32
+    lane_width: int = 4
+    max_lanes: int = 256
+    patience: float = 0.5
     trace: bool = False

@@ -45,7 +45,6 @@ CONFIG = SearchConfig(
     max_tokens=160,
     max_step_tokens=48,
     pool_size=1024,
-    lane_width=8,
 )
 QUERIES = 48
 SEED = 2024  # of the held-out queries; the training corpus and its checks use others

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +13,8 @@ from jax import Array
 from toolprm_jax.annotation.grammar import Kind
 
 from .config import SearchConfig
-from .pool import (
-    Cache,
-    Lanes,
-    Memory,
-    Own,
-    Pool,
-    buckets,
-    compact,
-    make_lanes,
-    smallest,
-    take,
-    widen,
-)
+from .lanes import Cache, Lanes, Memory, Own, Rows, first_rows, in_passes, make_lanes
+from .pool import Pool, choose, compact, take
 from .sampling import Children, Ranks, best_children, sample_token, survivors, tempered
 from .schema import Schema
 from .tracker import Grammar, Tracker, advance
@@ -96,234 +85,289 @@ def first_equal(*keys: Array, among: Array) -> Array:
 class Walk(NamedTuple):
     """State of the loop over tokens."""
 
-    step: Array
+    step: Array  # int32[B], tokens since the query's walkers set out
     pool: Pool
     cache: Cache
     walkers: Walkers
+    families: Array  # int32[B, W], the beam that each walker set out from
+    ranks: Ranks  # [B, W], of what is drawn without replacement
     costs: Costs
     flags: Flags
 
 
-def walk(
+class Groups(NamedTuple):
+    """Walkers at the same token, which the policy sees once."""
+
+    lane: Array  # int32[B, W], the place of each walker's token in its query's list
+    leaders: Array  # int32[B, W], one walker of each different token, then W
+    counts: Array  # int32[B], different tokens
+
+
+def set_out(walkers: Walkers, families: Array, config: SearchConfig) -> tuple[Walkers, Ranks]:
+    """Walkers at the start of a decision.
+
+    Without independent draws a family starts as one sequence and spreads over its walkers.
+    """
+    zeros = jnp.zeros(families.shape)
+    if config.explore != "sample":
+        index = jnp.arange(families.shape[1], dtype=jnp.int32)[None, :]
+        alone = first_equal(families, among=walkers.status == ACTIVE) == index
+        walkers = walkers._replace(status=jnp.where(alone, walkers.status, IDLE))
+    return walkers, Ranks(zeros, zeros)
+
+
+def group(walkers: Walkers) -> Groups:
+    """Finds the walkers that stand at the same token."""
+    active = walkers.status == ACTIVE
+    first = first_equal(walkers.nodes, among=active)
+    leads = active & (first == jnp.arange(first.shape[1], dtype=jnp.int32)[None, :])
+    leaders, counts = compact(leads)
+    return Groups(take(jnp.cumsum(leads, axis=1) - 1, first), leaders, counts)
+
+
+def draw(
     expand: Expand,
     memory: Memory,
     grammar: Grammar,
     keys: Array,
-    pool: Pool,
-    cache: Cache,
-    walkers: Walkers,
-    families: Array,
-    costs: Costs,
-    flags: Flags,
+    walk: Walk,
+    groups: Groups,
+    config: SearchConfig,
+) -> tuple[Cache, Children]:
+    """Runs the policy once after each different prefix and draws the walkers' next tokens.
+
+    Returns:
+      The cache with the lanes stored, and per walker K tokens: one where draws are independent,
+      else the likeliest ones or those of Gumbel top-k.
+    """
+    pool, walkers = walk.pool, walk.walkers
+    batch, width = walkers.nodes.shape
+    banned = jnp.where(grammar.allowed, 0.0, -jnp.inf)
+    independent = config.explore == "sample"
+    fan_out = 1 if independent else min(width, banned.shape[0])
+    lane_width = min(config.lane_width, width)
+    lane = first_rows(groups.counts, lane_width)[:, None] * lane_width + groups.lane
+    everyone = jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32)[None, :], (batch, width))
+
+    def keys_of(queries: Array, chosen: Array) -> Array:
+        """Keys of walkers int32[n, m] of queries int32[n]."""
+
+        def fold(key: Array, walker: Array, step: Array) -> Array:
+            return jax.random.fold_in(jax.random.fold_in(key, walker), step)
+
+        per_query = jax.vmap(fold, in_axes=(None, 0, None))
+        return jax.vmap(per_query)(keys[queries], chosen, walk.step[queries])
+
+    uniform = None
+    if independent:
+        uniform = jax.vmap(jax.vmap(jax.random.uniform))(keys_of(jnp.arange(batch), everyone))
+
+    def run(rows: Rows, cache: Cache, children: Children) -> tuple[Lanes, Own, Children]:
+        queries = rows.queries
+        chosen = jnp.where(
+            rows.active, groups.leaders[queries[:, None], jnp.minimum(rows.places, width - 1)], 0
+        )
+        at = (queries[:, None], chosen)
+        slots = walkers.nodes[at]
+        here = (queries[:, None], slots)
+        lanes = make_lanes(
+            batch, queries, slots, pool.tokens[here], pool.depths[here], walkers.paths[at],
+            rows.active,
+        )  # fmt: skip
+        logits, own = expand(cache, pool, lanes)
+        logits = logits + banned[None, None]
+        allowed = tempered(logits, config.temperature, config.top_k, config.top_p)
+        if uniform is None:
+            mine = jax.tree.map(lambda array: array[at], walk.ranks)
+            noise = None
+            if config.explore == "distinct":
+                gumbel = partial(jax.random.gumbel, shape=banned.shape)
+                noise = jax.vmap(jax.vmap(gumbel))(keys_of(queries, chosen))
+            found = best_children(logits, allowed, mine, noise, fan_out)
+            places = (queries[:, None], jnp.where(rows.active, chosen, width))
+            children = jax.tree.map(
+                lambda old, new: old.at[places].set(new, mode="drop"), children, found
+            )
+            return lanes, own, children
+        flat = logits.reshape(-1, logits.shape[-1])
+        mine = lane - rows.first * lane_width
+        served = (walkers.status == ACTIVE) & (mine >= 0) & (mine < flat.shape[0])
+        mine = jnp.clip(mine, 0, flat.shape[0] - 1)
+        drawn = sample_token(
+            allowed.reshape(1, *flat.shape), uniform.reshape(1, -1), mine.reshape(1, -1)
+        ).reshape(batch, width)
+        picked = flat[mine, drawn] - jax.nn.logsumexp(flat, axis=-1)[mine]
+        found = children._replace(tokens=drawn[..., None], log_probs=picked[..., None])
+        return lanes, own, choose(served, found, children)
+
+    empty = jnp.zeros((batch, width, fan_out))
+    nothing = Children(empty.astype(jnp.int32), empty, Ranks(empty, empty - jnp.inf))
+    return in_passes(run, memory, groups.counts, width, walk.cache, nothing, config)
+
+
+def spread(walk: Walk, children: Children, config: SearchConfig) -> tuple[Walk, Array, Array]:
+    """Each walker as what it becomes: the parent of its next token, or what has ended.
+
+    Returns:
+      The walk with walkers and ranks rearranged, the next tokens and their log-probabilities.
+    """
+    walkers, families = walk.walkers, walk.families
+    batch, width, fan_out = children.tokens.shape
+    dead = walkers.status == DEAD
+    ended = dead | (walkers.status == STOPPED)
+    # A dead sequence is an outcome as any other of a draw; a beam search drops it.
+    last = dead & (config.explore == "likeliest")
+    active = walkers.status == ACTIVE
+    chosen, exists = survivors(families, ended, last, active, walk.ranks, children)
+    child = jnp.maximum(chosen - width, 0)
+    source = jnp.where(chosen < width, chosen, child // fan_out)
+    walkers = jax.tree.map(lambda array: take(array, source), walkers)
+    walkers = walkers._replace(status=jnp.where(exists, walkers.status, IDLE))
+    flat = jax.tree.map(lambda array: take(array.reshape(batch, -1), child), children)
+    kept = jax.tree.map(lambda array: take(array, source), walk.ranks)
+    ranks = choose(chosen < width, kept, flat.ranks)
+    return walk._replace(walkers=walkers, ranks=ranks), flat.tokens, flat.log_probs
+
+
+class Appended(NamedTuple):
+    """The walkers' tokens in the pool."""
+
+    pool: Pool
+    slots: Array  # int32[B, W]
+    moves: Array  # bool[B, W], walkers that got a slot
+    lost: Array  # bool[B, W], those that got none
+    tracker: Tracker  # [B, W], after the token
+    events: Array  # int32[B, W, E], boundaries in the token
+
+
+def append(grammar: Grammar, walk: Walk, tokens: Array, schema: Schema | None) -> Appended:
+    """Puts the walkers' next tokens into the pool; equal tokens below one slot share theirs."""
+    pool, walkers = walk.pool, walk.walkers
+    size = pool.tokens.shape[1]
+    rows = jnp.arange(tokens.shape[0])[:, None]
+    active = walkers.status == ACTIVE
+    first = first_equal(walkers.nodes, tokens, among=active)
+    leads = active & (first == jnp.arange(first.shape[1], dtype=jnp.int32)[None, :])
+    slots = take(pool.used[:, None] + jnp.cumsum(leads, axis=1) - 1, first)
+    lost = active & (slots >= size)
+    moves = active & ~lost
+    tracker, events = advance(grammar, walkers.tracker, tokens, schema)
+    places = jnp.where(leads & moves, slots, size)
+    depths = take(pool.depths, walkers.nodes) + 1
+    pool = pool._replace(
+        tokens=pool.tokens.at[rows, places].set(tokens, mode="drop"),
+        parents=pool.parents.at[rows, places].set(walkers.nodes, mode="drop"),
+        depths=pool.depths.at[rows, places].set(depths, mode="drop"),
+        events=pool.events.at[rows, places].set(events, mode="drop"),
+        scored=pool.scored.at[rows, places].set(False, mode="drop"),
+        used=jnp.minimum(pool.used + jnp.sum(leads, axis=1), size),
+    )
+    tracker = choose(moves, tracker, walkers.tracker)
+    return Appended(pool, slots, moves, lost, tracker, events)
+
+
+def stop(
+    grammar: Grammar,
+    walk: Walk,
+    appended: Appended,
+    tokens: Array,
+    log_probs: Array,
+    config: SearchConfig,
+) -> tuple[Walkers, Flags]:
+    """Moves the walkers on to their tokens, and stops or kills those that have come to an end."""
+    walkers, flags = walk.walkers, walk.flags
+    moves, events, slots = appended.moves, appended.events, appended.slots
+    size, limit = appended.pool.tokens.shape[1], walkers.steps.shape[2]
+    stops = jnp.zeros(8, bool).at[jnp.asarray(config.stop_kinds)].set(True)
+    at_boundary = jnp.any((events >= 0) & stops[events], axis=-1)
+    ended = tokens == grammar.end_of_text
+    whole = jnp.any(events == Kind.TOTAL_FINISH, axis=-1)
+    going = moves & ~appended.tracker.dead
+    depths = take(appended.pool.depths, jnp.where(moves, slots, walkers.nodes))
+    too_long = going & ~whole & (depths >= config.max_tokens)
+    too_far = going & ~at_boundary & (walkers.lengths + 1 >= limit) & ~too_long
+    broken = moves & (appended.tracker.dead | (ended & ~at_boundary))
+    dead = appended.lost | broken | too_long | too_far
+    status = jnp.where(dead, DEAD, jnp.where(moves & at_boundary, STOPPED, walkers.status))
+    onto = moves[..., None] & (slots[..., None] == jnp.arange(size)[None, None, :])
+    column = jnp.arange(limit)[None, None, :] == walkers.lengths[..., None]
+    walkers = Walkers(
+        nodes=jnp.where(moves, slots, walkers.nodes),
+        paths=walkers.paths | onto,
+        tracker=appended.tracker,
+        log_prob=jnp.where(moves, walkers.log_prob + log_probs, walkers.log_prob),
+        status=status,
+        steps=jnp.where(moves[..., None] & column, tokens[..., None], walkers.steps),
+        lengths=walkers.lengths + moves,
+    )
+    flags = flags._replace(
+        pool_overflow=flags.pool_overflow | jnp.any(appended.lost, axis=1),
+        step_overflow=flags.step_overflow | jnp.any(too_far, axis=1),
+        length_overflow=flags.length_overflow | jnp.any(too_long, axis=1),
+    )
+    return walkers, flags
+
+
+def walk_on(
+    expand: Expand,
+    memory: Memory,
+    grammar: Grammar,
+    keys: Array,
+    walk: Walk,
     config: SearchConfig,
     schema: Schema | None = None,
+    patience: float = 1.0,
 ) -> Walk:
-    """Runs all walkers to their next boundary.
+    """Runs walkers to their next boundaries, token by token, until enough queries have arrived.
 
     Args:
       expand: runs lanes through the policy; returns their logits and what is to be stored.
       memory: stores it.
       grammar: tables of the call grammar.
-      keys: key[B], one per query and decision; consumed.
-      pool: the pool.
-      cache: the policy's cache.
-      walkers: W per query; `steps` fixes T, the step limit in tokens.
-      families: int32[B, W], the beam that each walker starts from.
-      costs: counted up.
-      flags: raised.
+      keys: key[B], one per query and decision; consumed once the query has arrived.
+      walk: where the walkers stand; W per query, `steps` fixes the step limit in tokens.
       config: how tokens are drawn, where a walker stops, limits.
       schema: what the walkers' trackers are checked against, if anything.
+      patience: share of the queries with a walker under way at the start that must arrive; 1 for
+        all.
 
     Returns:
-      The state with all walkers STOPPED, DEAD or IDLE.
+      The state; all walkers of a query that has arrived are STOPPED, DEAD or IDLE.
 
     Source: arXiv:2510.14703, section on fine-grained beam search; sharing is our choice. Each draw
-    depends on (key, walker, token index) alone, so walkers are independent and neither lane, chunk
-    nor batch changes what is drawn.
+    depends on (key, walker, token index) alone, so walkers are independent and neither lane, pass,
+    patience nor batch changes what is drawn.
     """
-    batch, width = walkers.nodes.shape
-    size = pool.tokens.shape[1]
-    limit = walkers.steps.shape[2]
-    widths = buckets(config.lane_width, _FEWEST_LANES)
-    rows = jnp.arange(batch)[:, None]
-    banned = jnp.where(grammar.allowed, 0.0, -jnp.inf)
-    stops = jnp.zeros(8, bool).at[jnp.asarray(config.stop_kinds)].set(True)
-    independent = config.explore == "sample"
-    fan_out = 1 if independent else min(width, banned.shape[0])
-    index = jnp.arange(width, dtype=jnp.int32)[None, :]
-    if not independent:  # a family starts as one sequence and spreads over its walkers
-        alone = first_equal(families, among=walkers.status == ACTIVE) == index
-        walkers = walkers._replace(status=jnp.where(alone, walkers.status, IDLE))
 
-    def keys_of(chosen: Array, step: Array) -> Array:
-        """Keys of walkers int32[B, n] at a token."""
+    def under_way(walk: Walk) -> Array:
+        return jnp.any(walk.walkers.status == ACTIVE, axis=1)
 
-        def fold(key: Array, walker: Array) -> Array:
-            return jax.random.fold_in(jax.random.fold_in(key, walker), step)
-
-        return jax.vmap(jax.vmap(fold, in_axes=(None, 0)))(keys, chosen)
-
-    def grow(
-        step: Array, pool: Pool, cache: Cache, walkers: Walkers, ranks: Ranks
-    ) -> tuple[Cache, Children, Array]:
-        """Runs the policy after each different prefix; returns the next tokens and the lanes."""
-        active = walkers.status == ACTIVE
-        first = first_equal(walkers.nodes, among=active)
-        leads = active & (first == index)
-        leaders, num_lanes = compact(leads)
-        lane_of = take(jnp.cumsum(leads, axis=1) - 1, first)
-        everyone = jnp.broadcast_to(index, (batch, width))
-        uniform = None
-        if independent:
-            uniform = jax.vmap(jax.vmap(jax.random.uniform))(keys_of(everyone, step))
-
-        padded = jnp.pad(leaders, ((0, 0), (0, widths[-1])), constant_values=width)
-
-        def run_chunk(
-            lane_width: int, start: Array, cache: Cache, children: Children
-        ) -> tuple[Array, Children, tuple[Own, Array]]:
-            chosen = jax.lax.dynamic_slice_in_dim(padded, start, lane_width, axis=1)
-            slots = take(walkers.nodes, chosen)
-            lanes = make_lanes(
-                slots,
-                take(pool.tokens, slots),
-                take(pool.depths, slots),
-                take(walkers.paths, chosen),
-                chosen < width,
-            )
-            logits, own = expand(cache, pool, lanes)
-            stored = widen(own, lanes.slots, widths[-1], size)
-            logits = logits + banned[None, None]
-            allowed = tempered(logits, config.temperature, config.top_k, config.top_p)
-            if uniform is None:
-                mine = jax.tree.map(lambda array: take(array, chosen), ranks)
-                noise = None
-                if config.explore == "distinct":
-                    gumbel = partial(jax.random.gumbel, shape=banned.shape)
-                    noise = jax.vmap(jax.vmap(gumbel))(keys_of(chosen, step))
-                found = best_children(logits, allowed, mine, noise, fan_out)
-                put = partial(_put, rows, chosen)
-                return start + lane_width, jax.tree.map(put, children, found), stored
-            lane = lane_of - start
-            served = active & (lane >= 0) & (lane < lane_width)
-            lane = jnp.clip(lane, 0, lane_width - 1)
-            drawn = sample_token(allowed, uniform, lane)
-            normaliser = jax.nn.logsumexp(logits, axis=-1)
-            flat = logits.reshape(batch, -1)
-            picked = take(flat, lane * logits.shape[-1] + drawn) - take(normaliser, lane)
-            found = children._replace(tokens=drawn[..., None], log_probs=picked[..., None])
-            return start + lane_width, _where(served, found, children), stored
-
-        most = jnp.max(num_lanes)
-        branches = [partial(run_chunk, lane_width) for lane_width in widths]
-
-        def next_chunk(carry: tuple[Array, Cache, Children]) -> tuple[Array, Cache, Children]:
-            which = smallest(widths, most - carry[0])
-            start, children, (own, slots) = jax.lax.switch(which, branches, *carry)
-            return start, memory.store(carry[1], slots, own), children
-
-        empty = jnp.zeros((batch, width, fan_out))
-        nothing = Children(empty.astype(jnp.int32), empty, Ranks(empty, empty - jnp.inf))
-        _, cache, children = jax.lax.while_loop(
-            lambda carry: carry[0] < most, next_chunk, (jnp.int32(0), cache, nothing)
-        )
-        return cache, children, num_lanes
-
-    def move_on(
-        walkers: Walkers, ranks: Ranks, children: Children
-    ) -> tuple[Walkers, Ranks, Array, Array]:
-        """Each walker as what it becomes: the parent of its next token, or what has ended."""
-        dead = walkers.status == DEAD
-        ended = dead | (walkers.status == STOPPED)
-        # A dead sequence is an outcome as any other of a draw; a beam search drops it.
-        last = dead & (config.explore == "likeliest")
-        chosen, exists = survivors(families, ended, last, walkers.status == ACTIVE, ranks, children)
-        child = jnp.maximum(chosen - width, 0)
-        source = jnp.where(chosen < width, chosen, child // fan_out)
-        walkers = jax.tree.map(lambda array: take(array, source), walkers)
-        walkers = walkers._replace(status=jnp.where(exists, walkers.status, IDLE))
-        flat = jax.tree.map(lambda array: take(array.reshape(batch, -1), child), children)
-        kept = jax.tree.map(lambda array: take(array, source), ranks)
-        return walkers, _where(chosen < width, kept, flat.ranks), flat.tokens, flat.log_probs
-
-    def body(carry: tuple[Walk, Ranks]) -> tuple[Walk, Ranks]:
-        (step, pool, cache, walkers, costs, flags), ranks = carry
-        computed = jnp.sum(walkers.status == ACTIVE, axis=1)
-        cache, children, num_lanes = grow(step, pool, cache, walkers, ranks)
-        if independent:
+    def body(walk: Walk) -> Walk:
+        going = under_way(walk)
+        computed = jnp.sum(walk.walkers.status == ACTIVE, axis=1)
+        groups = group(walk.walkers)
+        cache, children = draw(expand, memory, grammar, keys, walk, groups, config)
+        if config.explore == "sample":
             tokens, log_probs = children.tokens[..., 0], children.log_probs[..., 0]
         else:
-            walkers, ranks, tokens, log_probs = move_on(walkers, ranks, children)
-
-        # Walkers with the same token below the same slot share the new slot.
-        active = walkers.status == ACTIVE
-        first = first_equal(walkers.nodes, tokens, among=active)
-        leads = active & (first == index)
-        slot = take(pool.used[:, None] + jnp.cumsum(leads, axis=1) - 1, first)
-        lost = active & (slot >= size)
-        moves = active & ~lost
-        tracker, events = advance(grammar, walkers.tracker, tokens, schema)
-        tracker = _where(moves, tracker, walkers.tracker)
-
-        places = jnp.where(leads & moves, slot, size)
-        depths = take(pool.depths, walkers.nodes) + 1
-        pool = pool._replace(
-            tokens=pool.tokens.at[rows, places].set(tokens, mode="drop"),
-            parents=pool.parents.at[rows, places].set(walkers.nodes, mode="drop"),
-            depths=pool.depths.at[rows, places].set(depths, mode="drop"),
-            events=pool.events.at[rows, places].set(events, mode="drop"),
-            scored=pool.scored.at[rows, places].set(False, mode="drop"),
-            used=jnp.minimum(pool.used + jnp.sum(leads, axis=1), size),
-        )
-        at_boundary = jnp.any((events >= 0) & stops[events], axis=-1)
-        ended = tokens == grammar.end_of_text
-        whole = jnp.any(events == Kind.TOTAL_FINISH, axis=-1)
-        going = moves & ~tracker.dead
-        too_long = going & ~whole & (depths >= config.max_tokens)
-        too_far = going & ~at_boundary & (walkers.lengths + 1 >= limit) & ~too_long
-        dead = lost | (moves & (tracker.dead | (ended & ~at_boundary))) | too_long | too_far
-        status = jnp.where(dead, DEAD, jnp.where(moves & at_boundary, STOPPED, walkers.status))
-        onto = moves[..., None] & (slot[..., None] == jnp.arange(size)[None, None, :])
-        column = jnp.arange(limit)[None, None, :] == walkers.lengths[..., None]
-        walkers = Walkers(
-            nodes=jnp.where(moves, slot, walkers.nodes),
-            paths=walkers.paths | onto,
-            tracker=tracker,
-            log_prob=jnp.where(moves, walkers.log_prob + log_probs, walkers.log_prob),
-            status=status,
-            steps=jnp.where(moves[..., None] & column, tokens[..., None], walkers.steps),
-            lengths=walkers.lengths + moves,
-        )
+            walk, tokens, log_probs = spread(walk, children, config)
+        appended = append(grammar, walk, tokens, schema)
+        walkers, flags = stop(grammar, walk, appended, tokens, log_probs, config)
+        costs = walk.costs
         costs = costs._replace(
-            policy_tokens=costs.policy_tokens + num_lanes,
+            policy_tokens=costs.policy_tokens + groups.counts,
             unshared_policy_tokens=costs.unshared_policy_tokens + computed,
-            pool_high_water=jnp.maximum(costs.pool_high_water, pool.used),
+            pool_high_water=jnp.maximum(costs.pool_high_water, appended.pool.used),
         )
-        flags = flags._replace(
-            pool_overflow=flags.pool_overflow | jnp.any(lost, axis=1),
-            step_overflow=flags.step_overflow | jnp.any(too_far, axis=1),
-            length_overflow=flags.length_overflow | jnp.any(too_long, axis=1),
+        return walk._replace(
+            step=walk.step + going,
+            pool=appended.pool,
+            cache=cache,
+            walkers=walkers,
+            costs=costs,
+            flags=flags,
         )
-        return Walk(step + 1, pool, cache, walkers, costs, flags), ranks
 
-    zeros = jnp.zeros((batch, width))
-    end, _ = jax.lax.while_loop(
-        lambda carry: jnp.any(carry[0].walkers.status == ACTIVE),
-        body,
-        (Walk(jnp.int32(0), pool, cache, walkers, costs, flags), Ranks(zeros, zeros)),
-    )
-    return end
-
-
-def _put(rows: Array, places: Array, old: Array, new: Array) -> Array:
-    """`old[b, places[b, i]] = new[b, i]`; places past the end are dropped."""
-    return old.at[rows, places].set(new, mode="drop")
-
-
-def _where(mask: Array, new: Any, old: Any) -> Any:
-    """Picks between two pytrees by a mask over their leading axes."""
-
-    def pick(a: Array, b: Array) -> Array:
-        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b)
-
-    return jax.tree.map(pick, new, old)
+    started = jnp.sum(under_way(walk))
+    waiting = jnp.floor((1.0 - patience) * started)  # as many may still be under way
+    return jax.lax.while_loop(lambda walk: jnp.sum(under_way(walk)) > waiting, body, walk)

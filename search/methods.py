@@ -17,7 +17,7 @@ from toolprm_jax.tokens.contract import Granularity
 
 from .beam import beam_search
 from .config import SearchConfig
-from .explore import ACTIVE, Walkers, nothing_yet, walk
+from .explore import ACTIVE, Walk, Walkers, nothing_yet, walk_on
 from .models import (
     MEMORY,
     DecoderPolicy,
@@ -28,6 +28,7 @@ from .models import (
 )
 from .output import SearchOutput
 from .pool import new_pool
+from .sampling import Ranks
 from .schema import Schema
 from .tracker import Grammar, initial
 
@@ -54,8 +55,6 @@ def method_config(
     """
     kinds = tuple(sorted(int(kind) for kind in GRANULARITY[granularity]))
     total = base.num_beams * base.beam_width
-    # More lanes than walkers would only be padding.
-    base = replace(base, lane_width=min(base.lane_width, total))
     if method == "fine_grained":
         # Only with all kinds labelled is a decision short; else it may be a whole call or list.
         step = base.max_step_tokens if granularity == "toolprm" else base.max_tokens
@@ -78,7 +77,7 @@ def method_config(
         plain = replace(whole, temperature=1.0, top_k=0, top_p=1.0)
         return replace(plain, explore="likeliest", pool_size=room)
     temperature = 0.0 if method == "greedy" else base.temperature
-    one = replace(whole, num_beams=1, beam_width=1, lane_width=1)
+    one = replace(whole, num_beams=1, beam_width=1)
     return replace(one, temperature=temperature, explore="sample")
 
 
@@ -148,7 +147,7 @@ class Rollouts(NamedTuple):
     status: Array  # int32[B, K]: STOPPED at the end of the list, or DEAD
 
 
-@partial(jax.jit, static_argnames=("model", "count", "temperature", "max_tokens", "lane_width"))
+@partial(jax.jit, static_argnames=("model", "count", "temperature", "max_tokens"))
 def sample_rollouts(
     model: Decoder,
     params: Params,
@@ -159,7 +158,6 @@ def sample_rollouts(
     count: int,
     temperature: float,
     max_tokens: int,
-    lane_width: int = 16,
 ) -> Rollouts:
     """Samples completions of each prompt, equal prefixes computed once.
 
@@ -172,7 +170,6 @@ def sample_rollouts(
       count: K, completions per prompt; static.
       temperature: static.
       max_tokens: T, limit of a completion; static.
-      lane_width: completions that run at once per prompt; static.
     """
     batch = prompts.tokens.shape[0]
     size = 1 + count * max_tokens
@@ -187,7 +184,6 @@ def sample_rollouts(
         max_step_tokens=max_tokens,
         max_tokens=max_tokens,
         pool_size=size,
-        lane_width=min(lane_width, count),
     )
     walkers = Walkers(
         nodes=zeros,
@@ -198,16 +194,15 @@ def sample_rollouts(
         steps=jnp.full((batch, count, max_tokens), -1, jnp.int32),
         lengths=zeros,
     )
-    end = walk(
-        partial(DecoderPolicy(model).expand, params),
-        MEMORY,
-        grammar,
-        keys,
+    walk = Walk(
+        jnp.zeros(batch, jnp.int32),
         new_pool(roots, size),
         cache,
         walkers,
         zeros,
+        Ranks(walkers.log_prob, walkers.log_prob),
         *nothing_yet(batch),
-        config,
     )
+    expand = partial(DecoderPolicy(model).expand, params)
+    end = walk_on(expand, MEMORY, grammar, keys, walk, config)
     return Rollouts(end.walkers.steps, end.walkers.lengths, end.walkers.status)

@@ -13,7 +13,8 @@ from jax import Array
 from toolprm_jax.model.decoder import Decoder, KeyValues, Params
 from toolprm_jax.tokens.contract import Contract
 
-from .pool import Lanes, Memory, Pool, buckets, smallest
+from .lanes import Lanes, Memory, buckets, smallest
+from .pool import Pool
 
 _BLOCK = 64  # slots that a prune moves at once, and the fewest that are read
 
@@ -54,7 +55,7 @@ def new_cache(prompt: KeyValues, lengths: Array, pool_size: int) -> ModelCache:
 
 
 def permute_cache(cache: ModelCache, order: Array) -> ModelCache:
-    """Moves the pool's slots `order` to the front, in place, and only those that move.
+    """Moves the pool's slots `order` to the front, in place, and only those blocks that move.
 
     Args:
       cache: its pool's slots are a model's keys and values.
@@ -62,9 +63,9 @@ def permute_cache(cache: ModelCache, order: Array) -> ModelCache:
     """
     size = order.shape[1]
     here = jnp.arange(size)[None, :]
-    kept = order < size
-    first = jnp.min(jnp.where(kept & (order != here), here, size)) // _BLOCK
-    blocks = -(-jnp.max(jnp.sum(kept, axis=1)) // _BLOCK)
+    moves = (order < size) & (order != here)
+    first = jnp.min(jnp.where(moves, here, size)) // _BLOCK
+    end = -(-jnp.max(jnp.where(moves, here + 1, 0)) // _BLOCK)
     padded = jnp.pad(order, ((0, 0), (0, -size % _BLOCK)), constant_values=size)
 
     def move(block: Array, pool: KeyValues) -> KeyValues:
@@ -81,19 +82,24 @@ def permute_cache(cache: ModelCache, order: Array) -> ModelCache:
             )
         )
 
-    return cache._replace(pool=jax.lax.fori_loop(first, blocks, move, cache.pool))
+    return cache._replace(pool=jax.lax.fori_loop(first, end, move, cache.pool))
 
 
-def store_lanes(cache: ModelCache, slots: Array, own: KeyValues) -> ModelCache:
-    """Puts keys and values `[B, W, layers, K, D]` into the slots int32[B, W]; P is never read."""
-    rows = jnp.arange(slots.shape[0])[:, None]
+def store_lanes(cache: ModelCache, queries: Array, slots: Array, own: KeyValues) -> ModelCache:
+    """Puts keys and values `[R, W, layers, K, D]` of int32[R] queries into their int32[R, W] slots.
+
+    Slot P is never read.
+    """
     pool = KeyValues(
         *(
-            old.at[:, rows, :, slots].set(new, mode="drop")
+            old.at[:, queries[:, None], :, slots].set(new, mode="drop")
             for old, new in zip(cache.pool, own, strict=True)
         )
     )
     return cache._replace(pool=pool)
+
+
+MEMORY = Memory(store_lanes, permute_cache)
 
 
 def run_lanes(
@@ -102,14 +108,15 @@ def run_lanes(
     """Runs lanes through a model below the prompt and the pool.
 
     Returns:
-      Hidden states `[B, W, hidden_size]`, and keys and values `[B, W, layers, K, D]`. They are
-      stored by `store_lanes`, apart: XLA appends in place only what no conditional hands through.
+      Hidden states `[R, W, hidden_size]`, and keys and values `[R, W, layers, K, D]` that
+      `store_lanes` takes.
     """
     # Only the used front of the pool is read, in a few compiled sizes.
     sizes = buckets(lanes.ancestors.shape[2], _BLOCK)
     length = cache.prompt.keys.shape[3]
-    in_prompt = jnp.arange(length)[None, None, :] < cache.prompt_lengths[:, None, None]
-    positions = cache.prompt_lengths[:, None] + lanes.depths
+    cached = cache.prompt_lengths[lanes.queries]
+    in_prompt = jnp.arange(length)[None, None, :] < cached[:, None, None]
+    positions = cached[:, None] + lanes.depths
 
     def read(size: int, pool: KeyValues) -> tuple[Array, KeyValues]:
         result: Any = model.apply(
@@ -119,6 +126,7 @@ def run_lanes(
             lanes.within,
             (cache.prompt, pool),
             (in_prompt, lanes.ancestors[:, :, :size]),
+            lanes.queries,
             method=Decoder.extend,
         )
         return result
@@ -137,7 +145,7 @@ class DecoderPolicy:
     def expand(
         self, params: Params, cache: ModelCache, pool: Pool, lanes: Lanes
     ) -> tuple[Array, KeyValues]:
-        """Next-token logits float32[B, W, V] of lanes, and their keys and values."""
+        """Next-token logits float32[R, W, V] of lanes, and their keys and values."""
         del pool
         hidden, own = run_lanes(self.model, params, cache, lanes)
         logits: Any = self.model.apply(params, hidden, method=Decoder.logits)
@@ -170,10 +178,10 @@ class DecoderReward:
           cache: what it has seen.
           pool: not needed.
           lanes: tokens, and markers as leaves below tokens.
-          kinds: int32[B, W], of a marker; -1 where the lane is a token.
+          kinds: int32[R, W], of a marker; -1 where the lane is a token.
 
         Returns:
-          Log-probability of "+" at the markers, float32[B, W], and all keys and values.
+          Log-probability of "+" at the markers, float32[R, W], and all keys and values.
         """
         del pool
         markers = jnp.asarray(self.marker_ids)[jnp.maximum(kinds, 0)]
@@ -181,6 +189,3 @@ class DecoderReward:
         hidden, own = run_lanes(self.model, params, cache, lanes)
         pair: Any = self.model.apply(params, hidden, self.label_ids, method=Decoder.label_logits)
         return jax.nn.log_sigmoid(pair[..., 1] - pair[..., 0]), own
-
-
-MEMORY = Memory(store_lanes, permute_cache)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -45,82 +44,6 @@ def new_pool(roots: Array, size: int) -> Pool:
         scored=jnp.zeros((batch, size), bool),
         used=jnp.ones(batch, jnp.int32),
     )
-
-
-Cache = Any  # what a model keeps per query: a pytree of arrays
-Own = Any  # what a model keeps of each lane: a pytree of arrays [B, W, ...]
-
-
-class Memory(NamedTuple):
-    """How a model's cache is written."""
-
-    store: Callable[[Cache, Array, Own], Cache]  # into slots int32[B, W]; what goes to P is lost
-    permute: Callable[[Cache, Array], Cache]  # slots `order` int32[B, P] to the front
-
-
-def widen(own: Own, slots: Array, width: int, size: int) -> tuple[Own, Array]:
-    """What fewer lanes keep, as of `width` lanes; the others' slot is P = `size`."""
-    more = width - slots.shape[1]
-    own = jax.tree.map(
-        lambda array: jnp.pad(array, ((0, 0), (0, more), *[(0, 0)] * (array.ndim - 2))), own
-    )
-    return own, jnp.pad(slots, ((0, 0), (0, more)), constant_values=size)
-
-
-class Lanes(NamedTuple):
-    """A chunk of tokens to run through a model, W per query; no two lanes are one slot."""
-
-    slots: Array  # int32[B, W], P where a lane is idle or is not to be stored
-    tokens: Array  # int32[B, W]
-    depths: Array  # int32[B, W]
-    ancestors: Array  # bool[B, W, P], slots above the lane, without its own
-    within: Array  # bool[B, W, W], lanes of this chunk that a lane sees, itself always
-    active: Array  # bool[B, W]
-    used: Array  # int32[], no ancestor stands at or behind this slot
-
-
-def make_lanes(slots: Array, tokens: Array, depths: Array, paths: Array, active: Array) -> Lanes:
-    """Lanes of slots, or of leaves below slots, from the paths that lead to them.
-
-    Args:
-      slots: int32[B, W], where the lane's own keys and values go; P where nowhere.
-      tokens: int32[B, W].
-      depths: int32[B, W].
-      paths: bool[B, W, P], a path that leads to the lane; what follows its own slot is ignored.
-      active: bool[B, W], idle lanes see only themselves.
-    """
-    size = paths.shape[-1]
-    slots = jnp.where(active, slots, size)
-    # What this chunk is about to store isn't in the cache yet; it is seen through `within`.
-    inside = jnp.any(slots[:, :, None] == jnp.arange(size)[None, None, :], axis=1)
-    above = jnp.arange(size)[None, None, :] < slots[..., None]
-    sees = paths & above & active[..., None]
-    columns = jnp.minimum(slots, size - 1)[:, None, :]
-    within = jnp.take_along_axis(sees, columns, axis=2) & (slots < size)[:, None, :]
-    ancestors = sees & ~inside[:, None, :]
-    highest = jnp.max(jnp.where(ancestors, jnp.arange(size)[None, None, :] + 1, 0))
-    return Lanes(
-        slots=slots,
-        tokens=tokens,
-        depths=depths,
-        ancestors=ancestors,
-        within=within | jnp.eye(slots.shape[1], dtype=bool)[None],
-        active=active,
-        used=highest,
-    )
-
-
-def buckets(most: int, fewest: int) -> list[int]:
-    """Sizes that a program is compiled for: `most` and its quarters down to `fewest`, rising."""
-    sizes = [most]
-    while sizes[0] // 4 >= fewest:
-        sizes.insert(0, sizes[0] // 4)
-    return sizes
-
-
-def smallest(sizes: Sequence[int], wanted: Array) -> Array:
-    """Index of the first of the rising sizes that holds what is wanted, else of the last."""
-    return jnp.minimum(jnp.searchsorted(jnp.asarray(sizes), wanted), len(sizes) - 1)
 
 
 def compact(mask: Array) -> tuple[Array, Array]:
@@ -166,3 +89,12 @@ def permute_pool(pool: Pool, order: Array, counts: Array) -> Pool:
     new_slot = new_slot.at[rows, order].set(values, mode="drop")
     parents = jnp.where(moved.parents < 0, -1, take(new_slot, jnp.maximum(moved.parents, 0)))
     return moved._replace(parents=parents)
+
+
+def choose(mask: Array, new: Any, old: Any) -> Any:
+    """Picks between two pytrees by a mask over their leading axes."""
+
+    def pick(a: Array, b: Array) -> Array:
+        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - mask.ndim)), a, b)
+
+    return jax.tree.map(pick, new, old)

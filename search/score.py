@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from .config import SearchConfig
 from .explore import STOPPED, Walkers
-from .pool import (
-    Cache,
-    Lanes,
-    Memory,
-    Own,
-    Pool,
-    buckets,
-    compact,
-    make_lanes,
-    smallest,
-    take,
-    widen,
-)
+from .lanes import Cache, Lanes, Memory, Own, Rows, in_passes, make_lanes
+from .pool import Pool, compact, take
 from .tracker import MAX_EVENTS
-
-_FEWEST_LANES = 8
 
 
 class Reward(Protocol):
@@ -35,9 +20,9 @@ class Reward(Protocol):
     def judge(
         self, params: Any, cache: Any, pool: Pool, lanes: Lanes, kinds: Array
     ) -> tuple[Array, Own]:
-        """Log-probabilities of "+" at markers, float32[B, W], and what is to be stored of lanes.
+        """Log-probabilities of "+" at markers, float32[R, W], and what is to be stored of lanes.
 
-        `kinds` int32[B, W] tells a marker's kind, and is -1 where the lane is a token. A marker's
+        `kinds` int32[R, W] tells a marker's kind, and is -1 where the lane is a token. A marker's
         own slot is P, its token that of the boundary, its depth one more; nothing sees it.
         """
         ...
@@ -65,8 +50,6 @@ def assess(
       The pool with `log_p` filled in, the cache, and the tokens run, int32[B].
     """
     batch, size = pool.tokens.shape
-    widths = buckets(config.prm_width, _FEWEST_LANES)
-    rows = jnp.arange(batch)[:, None]
     reached = walkers.status == STOPPED
     through = walkers.paths & reached[..., None]
     needed = jnp.any(through, axis=1) & ~pool.scored
@@ -75,44 +58,36 @@ def assess(
     # what a lane sees is in the cache or beside it.
     labelled = is_labelled(pool.events, config.labelled) & needed[..., None]
     wanted = jnp.concatenate([needed, labelled.reshape(batch, size * MAX_EVENTS)], axis=1)
-    things, count = compact(wanted)
-    nothing = wanted.shape[1]
-    things = jnp.pad(things, ((0, 0), (0, widths[-1])), constant_values=nothing)
+    things, counts = compact(wanted)
     all_kinds = pool.events.reshape(batch, -1)
 
-    def judge(
-        width: int, start: Array, cache: Cache, log_p: Array
-    ) -> tuple[Array, Array, tuple[Own, Array]]:
-        chosen = jax.lax.dynamic_slice_in_dim(things, start, width, axis=1)
-        boundary = chosen - size
-        is_token = boundary < 0
+    def judge(rows: Rows, cache: Cache, log_p: Array) -> tuple[Lanes, Own, Array]:
+        queries = rows.queries[:, None]
+        chosen = jnp.where(rows.active, things[queries, rows.places], 0)
+        boundary = jnp.maximum(chosen - size, 0)
+        is_token = chosen < size
         slots = jnp.where(is_token, chosen, boundary // MAX_EVENTS)
-        paths = take(walkers.paths, take(one_of, slots))
+        paths = walkers.paths[queries, one_of[queries, slots]]
         paths &= jnp.arange(size)[None, None, :] <= slots[..., None]
         lanes = make_lanes(
+            batch,
+            rows.queries,
             jnp.where(is_token, slots, size),
-            take(pool.tokens, slots),
-            take(pool.depths, slots) + ~is_token,
+            pool.tokens[queries, slots],
+            pool.depths[queries, slots] + ~is_token,
             paths,
-            chosen < nothing,
+            rows.active,
         )
-        kinds = jnp.where(is_token, -1, take(all_kinds, jnp.maximum(boundary, 0)))
+        kinds = jnp.where(is_token, -1, all_kinds[queries, boundary])
         answers, own = reward.judge(params, cache, pool, lanes, kinds)
-        log_p = log_p.at[rows, jnp.where(is_token, nothing, boundary)].set(answers, mode="drop")
-        return start + width, log_p, widen(own, lanes.slots, widths[-1], size)
+        places = jnp.where(is_token | ~rows.active, all_kinds.shape[1], boundary)
+        return lanes, own, log_p.at[queries, places].set(answers, mode="drop")
 
-    most = jnp.max(count)
-    branches = [partial(judge, width) for width in widths]
-
-    def next_chunk(carry: tuple[Array, Cache, Array]) -> tuple[Array, Cache, Array]:
-        which = smallest(widths, most - carry[0])
-        start, log_p, (own, slots) = jax.lax.switch(which, branches, *carry)
-        return start, memory.store(carry[1], slots, own), log_p
-
-    begin = (jnp.int32(0), cache, pool.log_p.reshape(batch, -1))
-    _, cache, log_p = jax.lax.while_loop(lambda carry: carry[0] < most, next_chunk, begin)
+    log_p = pool.log_p.reshape(batch, -1)
+    longest = size * (1 + MAX_EVENTS)
+    cache, log_p = in_passes(judge, memory, counts, longest, cache, log_p, config)
     pool = pool._replace(log_p=log_p.reshape(pool.log_p.shape), scored=pool.scored | needed)
-    return pool, cache, count
+    return pool, cache, counts
 
 
 def aggregate_scores(pool: Pool, paths: Array, config: SearchConfig) -> Array:

@@ -88,7 +88,7 @@ def test_every_method_has_the_adapter() -> None:
     for a, b in zip(*caches, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
     mask, seen = jnp.eye(2, dtype=bool)[None], jnp.ones((1, 1, 6), bool)
-    more = (ids[:, :2], positions[:, :2] + 6, mask, (caches[0],), (seen,))
+    more = (ids[:, :2], positions[:, :2] + 6, mask, (caches[0],), (seen,), jnp.zeros(1, jnp.int32))
     one: Any = plain.apply(merged, *more, method="extend")
     other: Any = model.apply(params, *more, method="extend")
     np.testing.assert_allclose(one[0], other[0], atol=2e-5)

@@ -183,6 +183,7 @@ def test_prefill_and_extend_equal_numpy_on_every_path(
             mask,
             [prompt_kv, pool],
             [in_prompt, pool_mask],
+            jnp.zeros(1, jnp.int32),
             method=Decoder.extend,
         )
 

@@ -159,9 +159,10 @@ def test_greedy_generation_is_that_of_transformers(architecture: str, imported: 
                 params,
                 token[:, None],
                 (sizes - 1 + index)[:, None],
-                jnp.ones((rows, 1, 1), bool),
+                jnp.eye(rows, dtype=bool)[:, None],
                 (prompt, pool),
                 (in_prompt, used),
+                jnp.arange(rows),
                 method=Decoder.extend,
             )
             hidden, own = out

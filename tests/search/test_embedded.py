@@ -18,9 +18,7 @@ from toolprm_jax.tokens.contract import Contract
 from toolprm_jax.toolworld.masked import masked_corpus
 
 MOST_BYTES = 12_000_000
-CONFIG = SearchConfig(
-    num_beams=2, beam_width=2, max_tokens=96, max_step_tokens=48, pool_size=256, lane_width=4
-)
+CONFIG = SearchConfig(num_beams=2, beam_width=2, max_tokens=96, max_step_tokens=48, pool_size=256)
 
 
 @pytest.mark.parametrize("name", EMBEDDED)

@@ -11,7 +11,8 @@ from plain_search import Reference
 
 from search.beam import SearchOutput, beam_search
 from search.config import SearchConfig
-from search.pool import Lanes, Memory, Pool
+from search.lanes import Lanes, Memory
+from search.pool import Pool
 from search.schema import Schema
 from search.tracker import grammar_from_pieces
 from toolprm_jax.annotation.grammar import Kind, tables
@@ -64,7 +65,7 @@ def toy_search(
     return beam_search(
         ToyPolicy(),
         ToyReward() if guided else None,
-        Memory(lambda cache, slots, own: cache, lambda cache, order: cache),
+        Memory(lambda cache, queries, slots, own: cache, lambda cache, order: cache),
         GRAMMAR,
         (params, params),
         keys,
@@ -97,5 +98,5 @@ BASE = SearchConfig(
     max_tokens=24,
     pool_size=128,
     lane_width=2,
-    prm_width=3,
+    max_lanes=6,
 )

@@ -36,14 +36,14 @@ def attend(q_BxSxHxD: Array, blocks: Sequence[tuple[Array, Array, Array]]) -> Ar
 
     Args:
       q_BxSxHxD: queries `[B, S, H, D]`.
-      blocks: `(keys [B, K, T, D], values [B, K, T, D], mask bool[B, S or 1, n])` each; H is a
-        multiple of K. Of a block only the first n keys are read. Every query must see one key.
+      blocks: `(keys [B, K, T, D], values [B, K, T, D], mask bool[B, S or 1, T])` each, or without
+        B where all rows have the same keys; H is a multiple of K. Every query must see one key.
 
     Returns:
       `[B, S, H, D]` in the dtype of the queries; the softmax is taken in float32.
     """
     batch, length, heads, dim = q_BxSxHxD.shape
-    kv_heads = blocks[0][0].shape[1]
+    kv_heads = blocks[0][0].shape[-3]
     groups = heads // kv_heads
     q = (q_BxSxHxD * dim**-0.5).reshape(batch, length, kv_heads, groups, dim)
     # [B, K, G * S, D]: one plain batched product per block, which CPUs too do well.
@@ -51,19 +51,19 @@ def attend(q_BxSxHxD: Array, blocks: Sequence[tuple[Array, Array, Array]]) -> Ar
     scores = []
     for keys, _, mask in blocks:
         # Scores are never rounded to the queries' dtype.
-        front = keys[:, :, : mask.shape[-1]]
-        s = jnp.einsum("bksd,bktd->bkst", q, front, preferred_element_type=jnp.float32)
+        product = f"bksd,{'bktd'[-keys.ndim :]}->bkst"
+        s = jnp.einsum(product, q, keys, preferred_element_type=jnp.float32)
         bias = jnp.where(mask, 0.0, _MASKED)[:, None, None]
         scores.append(s.reshape(batch, kv_heads, groups, length, -1) + bias)
     highest = jnp.max(jnp.stack([jnp.max(s, axis=-1, keepdims=True) for s in scores]), axis=0)
     out = jnp.zeros((batch, kv_heads, groups * length, dim), jnp.float32)
     total = jnp.zeros_like(highest)
-    for s, (_, values, mask) in zip(scores, blocks, strict=True):
-        front = values[:, :, : mask.shape[-1]]
+    for s, (_, values, _) in zip(scores, blocks, strict=True):
         weights = jnp.exp(s - jax.lax.stop_gradient(highest))
         total += jnp.sum(weights, axis=-1, keepdims=True)
         weights = weights.reshape(batch, kv_heads, groups * length, -1).astype(values.dtype)
-        out += jnp.einsum("bkst,bktd->bksd", weights, front, preferred_element_type=jnp.float32)
+        product = f"bkst,{'bktd'[-values.ndim :]}->bksd"
+        out += jnp.einsum(product, weights, values, preferred_element_type=jnp.float32)
     out = out.reshape(batch, kv_heads, groups, length, dim) / total
     out = out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, dim)
     return out.astype(q_BxSxHxD.dtype)

@@ -100,6 +100,17 @@ def rotate(x: Array, cos: Array, sin: Array) -> Array:
     return rotated.astype(x.dtype)
 
 
+def front(array: Array, length: int, rows: Array | None) -> Array:
+    """The first keys or values `[R, K, length, D]` of the rows; all rows where None."""
+    array = array[:, :, :length]
+    return array if rows is None else jnp.take(array, rows, axis=0, mode="clip")
+
+
+def across(array: Array) -> Array:
+    """Keys or values `[R, W, K, D]` of all rows as one block `[K, R * W, D]`."""
+    return array.transpose(2, 0, 1, 3).reshape(array.shape[2], -1, array.shape[3])
+
+
 class Attention(nn.Module):
     """Grouped-query attention with rotary positions."""
 
@@ -113,8 +124,12 @@ class Attention(nn.Module):
         mask: Array,
         cache: Sequence[KeyValues],
         cache_masks: Sequence[Array],
+        rows: Array | None,
     ) -> tuple[Array, KeyValues]:
-        """Attends to the cache and to `x`; returns the output and the new keys and values."""
+        """Attends to the cache and to `x`; returns the output and the new keys and values.
+
+        With `rows` of the cache, every row of `x` may see every other.
+        """
         c = self.config
 
         def project(heads: int, name: str) -> Array:
@@ -131,8 +146,13 @@ class Attention(nn.Module):
         q = rotated(c.num_heads, "q")
         keys, values = rotated(c.num_kv_heads, "k"), project(c.num_kv_heads, "v_proj")
         own = KeyValues(keys.transpose(0, 2, 1, 3), values.transpose(0, 2, 1, 3))
-        blocks = [(kv.keys, kv.values, m) for kv, m in zip(cache, cache_masks, strict=True)]
-        out = attend(q, [*blocks, (own.keys, own.values, mask)])
+        blocks = [
+            (front(kv.keys, m.shape[-1], rows), front(kv.values, m.shape[-1], rows), m)
+            for kv, m in zip(cache, cache_masks, strict=True)
+        ]
+        new = (own.keys, own.values) if rows is None else (across(keys), across(values))
+        blocks.append((*new, mask))
+        out = attend(q, blocks)
         out = out.reshape(*x.shape[:2], c.num_heads * c.head_dim)
         return nn.Dense(c.hidden_size, use_bias=False, dtype=c.dtype, name="o_proj")(out), own
 
@@ -168,6 +188,7 @@ class Block(nn.Module):
         angles: tuple[Array, Array],
         mask: Array,
         cache_masks: Sequence[Array],
+        rows: Array | None,
     ) -> tuple[Array, KeyValues]:
         """One layer; the carry is `x`, the scanned output the new keys and values."""
         c = self.config
@@ -176,7 +197,7 @@ class Block(nn.Module):
             return nn.RMSNorm(epsilon=c.rms_norm_eps, dtype=c.dtype, name=name)
 
         attended, own = Attention(c, name="self_attn")(
-            norm("input_layernorm")(x), angles, mask, cache, cache_masks
+            norm("input_layernorm")(x), angles, mask, cache, cache_masks, rows
         )
         x += attended
         x += Mlp(c, name="mlp")(norm("post_attention_layernorm")(x))
@@ -212,7 +233,7 @@ class Decoder(nn.Module):
             variable_axes={"params": 0},
             split_rngs={"params": True},
             # Flax annotates an int; a pytree prefix per argument is documented.
-            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType]
+            in_axes=(0, *[nn.broadcast] * 4),  # pyright: ignore[reportArgumentType]
             length=c.num_layers,
         )(c)
 
@@ -223,11 +244,12 @@ class Decoder(nn.Module):
         mask: Array,
         cache: Sequence[KeyValues] = (),
         cache_masks: Sequence[Array] = (),
+        rows: Array | None = None,
     ) -> tuple[Array, KeyValues]:
         c = self.config
         angles = rope(positions, rope_frequencies(c))
         x, own = self.layers(
-            self.embed_tokens(tokens), tuple(cache), angles, mask, tuple(cache_masks)
+            self.embed_tokens(tokens), tuple(cache), angles, mask, tuple(cache_masks), rows
         )
         return self.norm(x), own
 
@@ -265,22 +287,26 @@ class Decoder(nn.Module):
         mask: Array,
         cache: Sequence[KeyValues],
         cache_masks: Sequence[Array],
+        rows: Array,
     ) -> tuple[Array, KeyValues]:
-        """Runs W new tokens per row below cached ones.
+        """Runs R rows of W new tokens below cached ones.
 
         Args:
-          tokens: int32[B, W].
-          positions: int32[B, W].
-          mask: bool[B, W, W], which new tokens each new token sees; it must see itself.
+          tokens: int32[R, W].
+          positions: int32[R, W].
+          mask: bool[R, W, R * W], which new tokens, of all rows, each new token sees; it must see
+            itself.
           cache: KeyValues blocks, for example the prompt's and the pool's.
-          cache_masks: per block bool[B, W or 1, n], which of its first n tokens each new token
+          cache_masks: per block bool[R, W or 1, n], which of its first n tokens each new token
             sees; what stands behind them is not read.
+          rows: int32[R], the row of the cache below which each row of tokens stands; one may
+            occur any number of times.
 
         Returns:
-          Hidden states `[B, W, hidden_size]` after the final norm and the KeyValues of the new
+          Hidden states `[R, W, hidden_size]` after the final norm and the KeyValues of the new
           tokens; appending them to a cache is the caller's work.
         """
-        return self._run(tokens, positions, mask, cache, cache_masks)
+        return self._run(tokens, positions, mask, cache, cache_masks, rows)
 
     def logits(self, hidden: Array) -> Array:
         """Next-token logits, float32[..., vocab_size], of hidden states."""
