@@ -13,7 +13,6 @@ from jax import Array
 from .config import SearchConfig
 
 _FEWEST_ROWS = 2
-_LEVELS = 3  # compiled sizes of one kind at most
 
 Cache = Any  # what a model keeps per query: a pytree of arrays
 Carry = Any  # what the passes over one list accumulate: a pytree of arrays
@@ -95,11 +94,11 @@ class Rows(NamedTuple):
     active: Array  # bool[R, W]
 
 
-def buckets(most: int, fewest: int) -> list[int]:
-    """Sizes that a program is compiled for: `most` and its quarters down to `fewest`, rising."""
+def buckets(most: int, fewest: int, factor: int) -> list[int]:
+    """Sizes that a program is compiled for, rising: `most`, and by the factor down to `fewest`."""
     sizes = [most]
-    while sizes[0] // 4 >= fewest and len(sizes) < _LEVELS:
-        sizes.insert(0, sizes[0] // 4)
+    while sizes[0] // factor >= fewest:
+        sizes.insert(0, sizes[0] // factor)
     return sizes
 
 
@@ -145,7 +144,7 @@ def in_passes(
     ends = starts + -(-counts // width)
     batch, total = counts.shape[0], ends[-1]
     most = min(batch * -(-longest // width), max(config.max_lanes // width, 1))
-    sizes = buckets(most, _FEWEST_ROWS)
+    sizes = buckets(most, max(_FEWEST_ROWS, most // 16), 4)
 
     def one(rows: int, first: Array, cache: Cache, carry: Carry) -> Any:
         number = first + jnp.arange(rows, dtype=jnp.int32)
