@@ -328,8 +328,8 @@ def walk_on(
       walk: where the walkers stand; W per query, `steps` fixes the step limit in tokens.
       config: how tokens are drawn, where a walker stops, limits.
       schema: what the walkers' trackers are checked against, if anything.
-      patience: share of the queries with a walker under way at the start that must arrive; 1 for
-        all.
+      patience: share of the queries with a walker under way at the start that must arrive, at
+        least one; 1 for all.
 
     Returns:
       The state; all walkers of a query that has arrived are STOPPED, DEAD or IDLE.
@@ -369,5 +369,6 @@ def walk_on(
         )
 
     started = jnp.sum(under_way(walk))
-    waiting = jnp.floor((1.0 - patience) * started)  # as many may still be under way
+    # As many may still be under way at the end; one has arrived in any case.
+    waiting = jnp.minimum(jnp.floor((1.0 - patience) * started), started - 1)
     return jax.lax.while_loop(lambda walk: jnp.sum(under_way(walk)) > waiting, body, walk)
