@@ -13,6 +13,10 @@ RUNS ?= runs
 # XLA frees and maps gigabytes at every step unless malloc keeps them.
 KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=100000000000 MALLOC_TRIM_THRESHOLD_=100000000000
 
+# Files of tests run side by side; compiling, which takes most of their time, uses one core.
+JOBS ?= 2
+PARALLEL := --numprocesses $(JOBS) --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help demo compare test check lint checkpoints clean
 
@@ -43,11 +47,11 @@ compare: $(VENV)/.installed
 	$(KEEP_MEMORY) $(BIN)/python -m search.compare --runs $(RUNS)/compare $(if $(DATA),--data "$(DATA)")
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # Tests that compile a model or start processes are left to `make test`.
 check: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # Folders whose tests compile models or start processes, and their files that don't.
 _SLOW = {"configs", "model", "search", "train"}
-_FAST = {"test_hf_config.py", "test_evaluate.py", "test_report.py", "test_run.py", "test_data.py"}
+_FAST = {"test_hf_config.py", "test_evaluate.py", "test_report.py", "test_data.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

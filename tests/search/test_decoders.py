@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -127,6 +127,59 @@ def test_the_policy_with_its_cache_equals_a_plain_forward(
             after = np.asarray(plain[0](text))[prompt - 1 :]
             total = sum(after[i, token] for i, token in enumerate(tokens))
             np.testing.assert_allclose(found.log_prob[row, rank], total, atol=1e-3)
+
+
+@dataclass(frozen=True)
+class Spy(DecoderPolicy):
+    """A policy that tells what it was asked and what it answered."""
+
+    asked: list[Any] = field(default_factory=list, hash=False)
+
+    def expand(self, params: Any, cache: Any, pool: Any, lanes: Any) -> Any:
+        logits, own = super().expand(params, cache, pool, lanes)
+        jax.debug.callback(self.note, pool.tokens, lanes, logits)
+        return logits, own
+
+    def note(self, tokens: Any, lanes: Any, logits: Any) -> None:
+        """Keeps the path to each lane, in order, and the logits after it."""
+        tokens, lanes = np.asarray(tokens), jax.tree.map(np.asarray, lanes)
+        for at in np.argwhere(lanes.active):
+            row, lane = at.tolist()
+            query = int(lanes.queries[row])
+            slots = [*np.flatnonzero(lanes.ancestors[row, lane]), lanes.slots[row, lane]]
+            path = tuple(tokens[query, slots].tolist())
+            assert lanes.tokens[row, lane] == path[-1]
+            self.asked.append((query, path[1:], np.asarray(logits)[row, lane]))
+
+
+def test_all_logits_of_every_token_equal_a_plain_forward(models: Models, plain, queries) -> None:
+    """With the rows of all queries packed together, and after prunes."""
+    assert models.prm is not None
+    keys, prompts = queries
+    spy = Spy(models.policy.model)
+    few = Prompts(prompts.tokens[:3], prompts.lengths[:3])
+    jax.block_until_ready(
+        fine_grained_search(
+            spy,
+            DecoderReward.of(models.prm.model, models.prm.codec.contract),
+            (models.policy.params, models.prm.params),
+            keys[:3],
+            few,
+            models.grammar,
+            replace(BASE, trace=False, max_tokens=48),
+        )
+    )
+    jax.effects_barrier()
+    known: dict[Any, np.ndarray] = {}
+    for query, path, logits in sorted(spy.asked, key=lambda asked: -len(asked[1])):
+        if (query, path) not in known:
+            text, prompt = text_of(prompts, query, path)
+            after = np.asarray(plain[0](text))[prompt - 1 :]
+            known |= {(query, path[:length]): after[length] for length in range(len(path) + 1)}
+        allowed = np.where(np.asarray(models.grammar.allowed), logits, -np.inf)
+        allowed = allowed - np.logaddexp.reduce(allowed.astype(np.float64))
+        np.testing.assert_allclose(allowed, known[query, path], atol=1e-4)
+    assert len({asked[:2] for asked in spy.asked}) == len(spy.asked) >= 60
 
 
 def test_every_marker_of_every_candidate_equals_a_plain_forward(

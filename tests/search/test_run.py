@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from json import dumps
+from types import SimpleNamespace
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from search.config import SearchConfig
 from search.explore import nothing_yet
+from search.methods import Method
 from search.models import Prompts
 from search.output import SearchOutput
-from search.run import answer_of
+from search.run import Models, answer_of, run_methods
 from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.matching import exact_match
 from toolprm_jax.tokens.codec import Codec
@@ -61,3 +67,27 @@ def test_a_repeated_parameter_is_wrong_in_labels_and_in_answers(small_codec: Cod
         assert label_completion(record, text).correct == right
         assert (answer.finished and exact_match(record, answer.calls)) == right
         assert ("repeated_parameter" in answer.flags) == (not right)
+
+
+def test_no_method_pays_for_compiling(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that stands still except while XLA compiles."""
+    compiled = 0.0
+
+    def listen(event: str, duration_secs: float, **kwargs: Any) -> None:
+        nonlocal compiled
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled += duration_secs
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    monkeypatch.setattr("search.run.time", SimpleNamespace(perf_counter=lambda: compiled))
+    records = list(masked_corpus(7, "heldout", 3))
+    base = SearchConfig(num_beams=1, beam_width=2, max_tokens=8, max_step_tokens=8, pool_size=64)
+    methods: tuple[Method, ...] = ("greedy", "best_of_n")
+    try:
+        runs = run_methods(models, records, methods, base, seed=0, batch_size=2, progress=False)
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert compiled > 0
+    for run in runs.values():
+        assert run.seconds == 0
+        assert run.compile_seconds > 0
