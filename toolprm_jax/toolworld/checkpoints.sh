@@ -27,40 +27,41 @@ if [ -n "$DATA" ]; then
     --records "$DATA/xlam/xlam_function_calling_sample_100.json" \
     --share 0.5 --seed 1 --out "$RUNS/xlam_masked.jsonl"
   cat "$RUNS/seal_masked.jsonl" "$RUNS/xlam_masked.jsonl" > "$RUNS/real.jsonl"
-  run train.main --config configs/smollm2_policy.py --workdir "$RUNS/policy" \
-    --config.data.records="$RUNS/real.jsonl"
+  REAL=--config.data.records=$RUNS/real.jsonl
 else
-  run train.main --config configs/smollm2_policy.py --workdir "$RUNS/policy" \
-    --config.data.records_share=0.0
+  REAL=--config.data.records_share=0.0
 fi
+# Two runs of at most an hour each; the second goes on from the first with queries of its own.
+run train.main --config configs/smollm2_policy.py --workdir "$RUNS/policy1" "$REAL"
+run train.main --config configs/smollm2_policy.py --workdir "$RUNS/policy" "$REAL" \
+  --config.init="$RUNS/policy1/model" --config.seed=1 --config.data.seed=12 --config.steps=280 \
+  --config.optimizer.learning_rate=8e-4
 cp "$RUNS"/policy/model/* "$HERE/policy/"
 
-# What the reward model learns from: for every query its gold and three near misses, which cost no
-# sampling; for the first queries the policy's own completions too.
+# What the reward model learns from: the policy's own completions of the first queries, and for every
+# query the gold or near misses, which cost no sampling.
 corpus() { make "$RUNS/$1.jsonl" run toolprm_jax.toolworld.masked --split "$2" --seed "$3" \
   --count "$4" --group_size 6 --masked "$5" --out "$RUNS/$1.jsonl"; }
 corpus judged train 3 520 0.67
 corpus heldout heldout 1 24 1.0
-for name in judged heldout; do
-  if [ $name = judged ]; then limit=480; else limit=96; fi
-  make "$RUNS/${name}_sampled.jsonl" run search.rollout --model embedded:policy \
-    --records "$RUNS/$name.jsonl" --format record --limit $limit --num 4 --temperature 0.8 \
-    --max_tokens 160 --batch_size 8 --max_shapes 2 --seed 1 --out "$RUNS/${name}_sampled.jsonl"
-  make "$RUNS/${name}_sampled_steps.jsonl" run toolprm_jax.annotation.annotate \
-    --records "$RUNS/$name.jsonl" --format record --rollouts "$RUNS/${name}_sampled.jsonl" \
-    --out "$RUNS/${name}_sampled_steps.jsonl" --stats "$RUNS/${name}_sampled_stats.json"
-done
-# One in four of any kind of mistake or the gold; two more with the mistakes that policies make.
-values=wrong_value,missing_parameter,extra_parameter
-made() { make "$RUNS/judged_$1.jsonl" run toolprm_jax.annotation.corrupt_main \
-    --records "$RUNS/judged.jsonl" --format record --num "$2" --gold-share "$3" --seed 1 \
-    --mistakes "$4" --out "$RUNS/judged_$1.jsonl"
-  make "$RUNS/judged_$1_steps.jsonl" run toolprm_jax.annotation.annotate \
-    --records "$RUNS/judged.jsonl" --format record --rollouts "$RUNS/judged_$1.jsonl" \
-    --out "$RUNS/judged_$1_steps.jsonl" --stats "$RUNS/judged_$1_stats.json"; }
-made made 4 0.3 "$values,wrong_name,swapped_values,duplicated_call,dropped_call,extra_call"
-made values 2 0 "$values"
-cat "$RUNS"/judged_{sampled,made,values}_steps.jsonl > "$RUNS/judged_steps.jsonl"
+annotated() { make "$RUNS/$2_steps.jsonl" run toolprm_jax.annotation.annotate \
+    --records "$RUNS/$1.jsonl" --format record --rollouts "$RUNS/$2.jsonl" \
+    --out "$RUNS/$2_steps.jsonl" --stats "$RUNS/$2_stats.json"; }
+sampled() { run search.rollout --model embedded:policy --records "$RUNS/$1.jsonl" \
+    --format record --limit "$2" --num 4 --temperature 0.8 --max_tokens 160 --batch_size 24 \
+    --max_shapes 3 --seed 1 --out "$RUNS/$1_sampled.jsonl"; annotated "$1" "$1_sampled"; }
+mistakes=wrong_value,missing_parameter,extra_parameter,wrong_name,swapped_values
+mistakes=$mistakes,duplicated_call,dropped_call,extra_call
+made() { make "$RUNS/$1_made.jsonl" run toolprm_jax.annotation.corrupt_main \
+    --records "$RUNS/$1.jsonl" --format record --num "$2" --gold-share 0.5 --seed 1 \
+    --mistakes "$mistakes" --out "$RUNS/$1_made.jsonl"; annotated "$1" "$1_made"; }
+sampled heldout 96
+sampled judged 1200
+head -n 1200 "$RUNS/judged.jsonl" > "$RUNS/judged_a.jsonl"
+tail -n +1201 "$RUNS/judged.jsonl" > "$RUNS/judged_b.jsonl"
+made judged_a 2
+made judged_b 4
+cat "$RUNS"/judged_{sampled,a_made,b_made}_steps.jsonl > "$RUNS/judged_steps.jsonl"
 run train.main --config configs/smollm2_prm.py --workdir "$RUNS/prm" \
   --config.data.records="$RUNS/judged.jsonl" --config.data.steps="$RUNS/judged_steps.jsonl" \
   --config.data.heldout_records="$RUNS/heldout.jsonl" \
