@@ -35,9 +35,11 @@ class SearchConfig:
       max_step_tokens: limit of one decision, in tokens.
       max_tokens: limit of a completion, in tokens.
       pool_size: P, slots per query, root included.
-      lane_width: tokens of a row; a row is of one query, and reads its keys and values once.
-      max_lanes: most tokens of all queries that a model runs at once; passes a quarter and a
-        sixteenth as large are compiled too, and run where they suffice.
+      lane_width: tokens of a row of the policy; a row is of one query, and reads its keys and
+        values once.
+      prm_lane_width: tokens of a row of the reward model, which gets many at once.
+      max_lanes: most tokens of all queries that a model runs at once; passes a half, a quarter and
+        an eighth as large are compiled too, and run where they suffice.
       patience: share of the searching queries that must have come to the end of a decision before
         the reward model is asked, while the others wait; 1 keeps all in step. It changes no
         result.
@@ -60,6 +62,7 @@ class SearchConfig:
     max_tokens: int = 192
     pool_size: int = 1024
     lane_width: int = 4
+    prm_lane_width: int = 16
     max_lanes: int = 256
     patience: float = 0.5
     trace: bool = False

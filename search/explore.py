@@ -202,7 +202,8 @@ def draw(
 
     empty = jnp.zeros((batch, width, fan_out))
     nothing = Children(empty.astype(jnp.int32), empty, Ranks(empty, empty - jnp.inf))
-    return in_passes(run, memory, groups.counts, width, walk.cache, nothing, config)
+    most = config.max_lanes
+    return in_passes(run, memory, groups.counts, width, lane_width, most, walk.cache, nothing)
 
 
 def spread(walk: Walk, children: Children, config: SearchConfig) -> tuple[Walk, Array, Array]:

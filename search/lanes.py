@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .config import SearchConfig
-
 _FEWEST_ROWS = 2
 
 Cache = Any  # what a model keeps per query: a pytree of arrays
@@ -94,12 +92,13 @@ class Rows(NamedTuple):
     active: Array  # bool[R, W]
 
 
-def buckets(most: int, fewest: int, factor: int) -> list[int]:
-    """Sizes that a program is compiled for, rising: `most`, and by the factor down to `fewest`."""
-    sizes = [most]
-    while sizes[0] // factor >= fewest:
-        sizes.insert(0, sizes[0] // factor)
-    return sizes
+def buckets(most: int, fewest: int) -> list[int]:
+    """Sizes that a program is compiled for, rising: `most`, its half, quarter and eighth.
+
+    None but `most` is smaller than `fewest`.
+    """
+    sizes = [most >> halvings for halvings in (3, 2, 1)]
+    return [*(size for size in sizes if size >= fewest), most]
 
 
 def smallest(sizes: Sequence[int], wanted: Array) -> Array:
@@ -118,14 +117,15 @@ def in_passes(
     memory: Memory,
     counts: Array,
     longest: int,
+    width: int,
+    most_lanes: int,
     cache: Cache,
     carry: Carry,
-    config: SearchConfig,
 ) -> tuple[Cache, Carry]:
     """Runs the queries' lists through a model, densely packed, in their order.
 
-    Each query's list is cut into rows of `lane_width`, and as many rows as `max_lanes` allows run
-    at once. A pass takes the smallest compiled size that holds what is left.
+    Each query's list is cut into rows, and as many rows as may be run at once. A pass takes the
+    smallest compiled size that holds what is left.
 
     Args:
       run: one pass; returns its lanes, what is to be stored of them, and the carry.
@@ -133,18 +133,18 @@ def in_passes(
         conditional hands through.
       counts: int32[B], lengths of the lists.
       longest: no list can be longer.
+      width: W, lanes of a row, at most `longest`.
+      most_lanes: of a pass.
       cache: of the model.
       carry: what `run` accumulates.
-      config: `lane_width` and `max_lanes`.
 
     Source: our choice.
     """
-    width = min(config.lane_width, longest)
     starts = first_rows(counts, width)
     ends = starts + -(-counts // width)
     batch, total = counts.shape[0], ends[-1]
-    most = min(batch * -(-longest // width), max(config.max_lanes // width, 1))
-    sizes = buckets(most, max(_FEWEST_ROWS, most // 16), 4)
+    most = min(batch * -(-longest // width), max(most_lanes // width, 1))
+    sizes = buckets(most, _FEWEST_ROWS)
 
     def one(rows: int, first: Array, cache: Cache, carry: Carry) -> Any:
         number = first + jnp.arange(rows, dtype=jnp.int32)

@@ -112,7 +112,7 @@ def run_lanes(
       `store_lanes` takes.
     """
     # Only the used front of the pool is read, in a few compiled sizes.
-    sizes = buckets(lanes.ancestors.shape[2], _BLOCK, 2)
+    sizes = buckets(lanes.ancestors.shape[2], _BLOCK)
     length = cache.prompt.keys.shape[3]
     cached = cache.prompt_lengths[lanes.queries]
     in_prompt = jnp.arange(length)[None, None, :] < cached[:, None, None]

@@ -85,7 +85,8 @@ def assess(
 
     log_p = pool.log_p.reshape(batch, -1)
     longest = size * (1 + MAX_EVENTS)
-    cache, log_p = in_passes(judge, memory, counts, longest, cache, log_p, config)
+    width, most = min(config.prm_lane_width, longest), config.max_lanes
+    cache, log_p = in_passes(judge, memory, counts, longest, width, most, cache, log_p)
     pool = pool._replace(log_p=log_p.reshape(pool.log_p.shape), scored=pool.scored | needed)
     return pool, cache, counts
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from toy_search import GRAMMAR, ROOT, VOCAB
 from search.config import SearchConfig
 from search.methods import fine_grained_search
 from search.models import DecoderPolicy, DecoderReward, Prompts
-from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
+from toolprm_jax.model.decoder import Decoder, DecoderConfig, KeyValues, init_params
 
 LAYERS, BATCH, POOL, HEADS, DIM = 3, 2, 128, 1, 6
 MODEL = Decoder(
@@ -92,6 +93,29 @@ def test_the_count_sees_copies() -> None:
         return jax.lax.fori_loop(0, 5, body, (pool, pool + 1))
 
     assert pool_copies(careless.lower(pool))[1] >= 1
+
+
+def test_no_temporary_is_as_large_as_the_prompts_keys_and_values() -> None:
+    """They are read layer by layer, where they lie."""
+    layers, length = 24, 4096
+    model = Decoder(replace(MODEL.config, num_layers=layers))
+    weights = init_params(model.config, jax.random.key(0))
+    shape = (layers, BATCH, HEADS, length, DIM)
+    one = KeyValues(jnp.zeros(shape), jnp.zeros(shape))
+    keys = jax.random.split(jax.random.key(0), BATCH)
+    prompts = Prompts(jnp.full((BATCH, length), ROOT), jnp.asarray([length, 3]))
+    lowered = fine_grained_search.lower(
+        DecoderPolicy(model), DecoderReward(model, (2, 3, 4, 5, 6), (7, 8)), (weights, weights),
+        keys, prompts, GRAMMAR, replace(CONFIG, max_lanes=32), (one, one),
+    )  # fmt: skip
+    compiled = lowered.compile()
+    text, memory = compiled.as_text(), compiled.memory_analysis()
+    assert text is not None
+    assert memory is not None
+    whole = re.escape(f"f32[{','.join(map(str, shape))}]")
+    assert re.search(whole, text)
+    assert not re.search(rf"{whole}\S* (?:copy|transpose)\(", text)
+    assert memory.temp_size_in_bytes < sum(array.nbytes for array in one) / 2
 
 
 def test_new_weights_and_prompts_compile_nothing() -> None:

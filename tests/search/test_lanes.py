@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_search import BASE, toy_params, toy_search
 
-from search.config import SearchConfig
 from search.lanes import Lanes, Memory, Rows, in_passes, make_lanes
 from search.models import ModelCache, new_cache, permute_cache, store_lanes
 from search.pool import compact
@@ -27,7 +26,6 @@ LONGEST = 7
 def visits(counts: Any, lane_width: int, max_lanes: int) -> Any:
     """When each entry of the lists was run, and what its slot then held."""
     batch = counts.shape[0]
-    config = SearchConfig(lane_width=lane_width, max_lanes=max_lanes)
 
     def run(rows: Rows, cache: Any, carry: Any) -> Any:
         times, turn = carry
@@ -46,7 +44,9 @@ def visits(counts: Any, lane_width: int, max_lanes: int) -> Any:
 
     memory = Memory(store, lambda cache, order: cache)
     empty = jnp.zeros((batch, LONGEST), jnp.int32)
-    return in_passes(run, memory, counts, LONGEST, empty, (empty, jnp.int32(1)), config)
+    width = min(lane_width, LONGEST)
+    carry = (empty, jnp.int32(1))
+    return in_passes(run, memory, counts, LONGEST, width, max_lanes, empty, carry)
 
 
 @pytest.mark.parametrize(("lane_width", "max_lanes"), [(2, 4), (3, 1000), (9, 9), (4, 1)])

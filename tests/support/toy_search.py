@@ -98,5 +98,6 @@ BASE = SearchConfig(
     max_tokens=24,
     pool_size=128,
     lane_width=2,
+    prm_lane_width=3,
     max_lanes=6,
 )
