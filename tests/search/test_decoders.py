@@ -24,6 +24,7 @@ from search.run import Models, record_keys, run_methods
 from toolprm_jax.annotation.grammar import Kind, run, tables
 from toolprm_jax.annotation.labels import GRANULARITY
 from toolprm_jax.model.decoder import Decoder
+from toolprm_jax.model.load import load
 from toolprm_jax.toolworld.masked import masked_corpus
 
 BASE = SearchConfig(
@@ -240,6 +241,22 @@ def test_greedy_is_a_plain_argmax_loop(models: Models, plain, queries) -> None:
         assert ended == bool(output.finished[row])
         whole += ended
     assert whole >= 4
+
+
+def test_in_bfloat16_the_log_probabilities_are_nearly_the_same(tiny_pair, plain, queries) -> None:
+    """Of the completions that the rounded models find, by the exact ones."""
+    rounded = Models(*(load(name, dtype="bfloat16") for name in tiny_pair))
+    keys, prompts = queries
+    few = Prompts(prompts.tokens[:2], prompts.lengths[:2])
+    out = search(rounded, keys[:2], few, replace(BASE, trace=False))
+    for row in range(2):
+        best = int(out.best[row])
+        tokens = out.tokens[row, best, : out.lengths[row, best]].tolist()
+        assert len(tokens) > 1
+        text, prompt = text_of(prompts, row, tokens)
+        after = np.asarray(plain[0](text))[prompt - 1 :]
+        total = sum(after[i, token] for i, token in enumerate(tokens))
+        np.testing.assert_allclose(out.log_prob[row, best], total, atol=0.05 * len(tokens))
 
 
 def test_a_batch_gives_what_its_rows_give_alone(models: Models, queries, found) -> None:

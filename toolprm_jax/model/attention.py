@@ -28,6 +28,16 @@ def tree_visibility(exits_BxS: Array) -> Array:
     )
 
 
+def _product(equation: str, queries: Array, block: Array) -> Array:
+    """Batched products in float32 of `[B, K, s, n]` with `[B, K, ...]`, or with one for all B."""
+    if block.ndim == queries.ndim:
+        return jnp.einsum(equation, queries, block, preferred_element_type=jnp.float32)
+    batch, heads, length, _ = queries.shape
+    folded = queries.transpose(1, 0, 2, 3).reshape(heads, batch * length, -1)
+    out = jnp.einsum(equation, folded, block, preferred_element_type=jnp.float32)
+    return out.reshape(heads, batch, length, -1).transpose(1, 0, 2, 3)
+
+
 def attend(q_BxSxHxD: Array, blocks: Sequence[tuple[Array, Array, Array]]) -> Array:
     """Grouped-query attention with one softmax over several blocks of keys.
 
@@ -51,8 +61,7 @@ def attend(q_BxSxHxD: Array, blocks: Sequence[tuple[Array, Array, Array]]) -> Ar
     scores = []
     for keys, _, mask in blocks:
         # Scores are never rounded to the queries' dtype.
-        product = f"bksd,{'bktd'[-keys.ndim :]}->bkst"
-        s = jnp.einsum(product, q, keys, preferred_element_type=jnp.float32)
+        s = _product("...sd,...td->...st", q, keys)
         bias = jnp.where(mask, 0.0, _MASKED)[:, None, None]
         scores.append(s.reshape(batch, kv_heads, groups, length, -1) + bias)
     highest = jnp.max(jnp.stack([jnp.max(s, axis=-1, keepdims=True) for s in scores]), axis=0)
@@ -62,8 +71,7 @@ def attend(q_BxSxHxD: Array, blocks: Sequence[tuple[Array, Array, Array]]) -> Ar
         weights = jnp.exp(s - jax.lax.stop_gradient(highest))
         total += jnp.sum(weights, axis=-1, keepdims=True)
         weights = weights.reshape(batch, kv_heads, groups * length, -1).astype(values.dtype)
-        product = f"bkst,{'bktd'[-values.ndim :]}->bksd"
-        out += jnp.einsum(product, weights, values, preferred_element_type=jnp.float32)
+        out += _product("...st,...td->...sd", weights, values)
     out = out.reshape(batch, kv_heads, groups, length, dim) / total
     out = out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, dim)
     return out.astype(q_BxSxHxD.dtype)
