@@ -17,12 +17,12 @@ from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.adapters import Lora, fresh_rows, with_lora
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, Params
 from toolprm_jax.model.load import Weights, load_weights
+from toolprm_jax.model.sharding import param_shardings
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
 from toolprm_jax.tokens.contract import make_contract
 from toolprm_jax.tokens.tree import TreeBatch
 
 from .data import Fed, TreeSource, eval_batches, tree_stream
-from .sharding import param_shardings
 from .sources import DatasetSource, MixedSource, RecordSource, StepsSource, ToolworldSource
 from .step import (
     Metrics,

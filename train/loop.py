@@ -23,6 +23,7 @@ from toolprm_jax.model.checkpoint import read_run
 from toolprm_jax.model.decoder import DecoderConfig
 from toolprm_jax.model.hf import save_model
 from toolprm_jax.model.prm import Sums, means
+from toolprm_jax.model.sharding import batch_sharding, make_mesh
 from toolprm_jax.tokens.tree import TreeBatch
 
 from .build import Config, build_heldout, build_source, build_start, build_steps, build_stream
@@ -30,7 +31,6 @@ from .checkpoint import Checkpoints, RunFiles, local_folder
 from .data import Fed, same_to_device, to_device
 from .flops import PEAK_FLOPS, training_flops
 from .metrics import decision_metrics
-from .sharding import batch_sharding, make_mesh
 from .step import Metrics, TrainState, init_state, state_shardings
 from .writers import Writer, json_lines, tensorboard, weights_and_biases
 

@@ -23,9 +23,9 @@ from toolprm_jax.model.hf import (
     load_model,
     save_model,
 )
+from toolprm_jax.model.sharding import make_mesh, param_shardings
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
 from toolprm_jax.tokens.contract import Contract
-from train.sharding import make_mesh, param_shardings
 
 CONFIG = DecoderConfig(
     vocab_size=17,

@@ -21,11 +21,11 @@ from toolprm_jax.model.checkpoint import (
     restore_params,
     verify_manifest,
 )
+from toolprm_jax.model.sharding import AXES, batch_sharding, make_mesh
 from toolprm_jax.tokens.codec import load_tokenizer
 from toolprm_jax.tokens.contract import Contract, ContractError
 from train.checkpoint import Checkpoints, RunFiles
 from train.data import to_device, tree_stream
-from train.sharding import AXES, batch_sharding, make_mesh
 from train.step import (
     TrainState,
     Tuned,

@@ -24,11 +24,11 @@ from toolprm_jax.model.checkpoint import newest_valid, read_adapter_checkpoint
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.hf import load_model, save_model
 from toolprm_jax.model.load import load
+from toolprm_jax.model.sharding import batch_sharding, make_mesh
 from toolprm_jax.tokens.tree import pack
 from train.build import build_start
 from train.data import to_device
 from train.main import load_config, main
-from train.sharding import batch_sharding, make_mesh
 from train.step import (
     Tuned,
     init_state,

@@ -12,9 +12,9 @@ import optax
 import pytest
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
+from toolprm_jax.model.sharding import AXES, batch_sharding, make_mesh, param_shardings
 from toolprm_jax.tokens.tree import TreeBatch, pack
 from train.data import to_device
-from train.sharding import AXES, batch_sharding, make_mesh, param_shardings
 from train.step import (
     TrainState,
     Tuned,

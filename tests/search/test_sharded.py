@@ -1,0 +1,52 @@
+"""The search on a mesh of fake devices."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from search.config import SearchConfig
+from search.methods import fine_grained_search
+from search.models import DecoderPolicy, DecoderReward, Prompts
+from search.run import Models, make_batches, record_keys
+from search.sharded import place, sharded_search
+from toolprm_jax.model.sharding import make_mesh
+from toolprm_jax.toolworld.masked import masked_corpus
+
+CONFIG = SearchConfig(num_beams=2, beam_width=2, max_step_tokens=24, max_tokens=48, pool_size=128)
+
+
+def statics(models: Models) -> tuple[DecoderPolicy, DecoderReward]:
+    assert models.prm is not None
+    reward = DecoderReward.of(models.prm.model, models.prm.codec.contract)
+    return DecoderPolicy(models.policy.model), reward
+
+
+def test_a_mesh_finds_what_one_device_finds(models: Models) -> None:
+    assert models.prm is not None
+    params = (models.policy.params, models.prm.params)
+    records = list(masked_corpus(5, "heldout", 24))
+    batch = next(make_batches(models.policy.codec, records, 8, 3))
+    keys = record_keys(0, batch.records)
+    one = fine_grained_search(*statics(models), params, keys, batch.prompts, models.grammar, CONFIG)
+    mesh = make_mesh()
+    laid_out = place(mesh, params, keys, batch.prompts)
+    assert laid_out[1].addressable_shards[0].data.shape == (1,)
+    many = sharded_search(mesh, *statics(models), *laid_out, models.grammar, CONFIG)
+    np.testing.assert_array_equal(one.tokens, many.tokens)
+    np.testing.assert_array_equal(one.status, many.status)
+    np.testing.assert_allclose(one.score, many.score, rtol=1e-4)
+    for a, b in zip(one.costs, many.costs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(set(many.decisions.tolist())) > 1
+
+
+@pytest.mark.parametrize(("fsdp", "tensor"), [(2, 1), (1, 2)])
+def test_a_mesh_with_other_axes_is_refused(models: Models, fsdp: int, tensor: int) -> None:
+    prompts = Prompts(jnp.zeros((4, 2), jnp.int32), jnp.ones(4, jnp.int32))
+    keys = jax.random.split(jax.random.key(0), 4)
+    mesh, nothing = make_mesh(4, fsdp, tensor), (None, None)
+    with pytest.raises(ValueError, match="a data axis alone"):
+        sharded_search(mesh, *statics(models), nothing, keys, prompts, models.grammar, CONFIG)
