@@ -219,7 +219,9 @@ def test_any_text_gives_a_page_that_parses_and_encodes(query: str, text: str) ->
     trace = small_trace(query=query)
     trace["nodes"][0]["text"] = text
     page = search_picture(trace)
-    parse(page.encode("utf-8").decode("utf-8"))
+    root = parse(page.encode("utf-8").decode("utf-8"))
+    assert len(drawn(page)) == len(trace["nodes"])
+    assert root.find(".//h1") is not None
 
 
 @pytest.mark.parametrize("text", ["\ud800", "\x00\x1b[0m", "\ufffe", "\x85", "]]>", "-->"])
