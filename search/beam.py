@@ -268,7 +268,6 @@ def beam_search(
             state.walk,
             config,
             schema,
-            config.patience,
         )
         pool, costs, flags = walk.pool, walk.costs, walk.flags
         arrived = searching(state) & ~jnp.any(walk.walkers.status == ACTIVE, axis=1)
@@ -303,13 +302,14 @@ def beam_search(
 
         # Of queries that have arrived the pool keeps what their beams stand on.
         index = jnp.broadcast_to(jnp.arange(size), (batch, size))
-        order, counts = compact(jnp.any(kept.paths, axis=1))
+        used = jnp.any(kept.paths, axis=1)
+        order, counts = compact(used)
         order = jnp.where(arrived[:, None], order, index)
         counts = jnp.where(arrived, counts, pool.used)
         moved = permute_pool(pool, order, counts)
         held = jnp.arange(size)[None, None, :] < counts[:, None, None]
         from_slot = jnp.broadcast_to(jnp.minimum(order, size - 1)[:, None], kept.paths.shape)
-        new_slot = jnp.cumsum(jnp.any(kept.paths, axis=1), axis=1) - 1
+        new_slot = jnp.cumsum(used, axis=1) - 1
         kept = kept._replace(
             paths=jnp.take_along_axis(kept.paths, from_slot, axis=2) & held,
             nodes=jnp.maximum(take(new_slot, kept.nodes), 0),

@@ -20,9 +20,8 @@ from .schema import Schema
 from .tracker import Grammar, Tracker, advance
 
 ACTIVE, STOPPED, DEAD, IDLE = range(4)
-_FEWEST_LANES = 4
 
-Expand = Callable[[Cache, Pool, Lanes], tuple[Array, Own]]  # -> logits [B, W, V]
+Expand = Callable[[Cache, Pool, Lanes], tuple[Array, Own]]  # -> logits [R, W, V]
 
 
 class Walkers(NamedTuple):
@@ -82,6 +81,11 @@ def first_equal(*keys: Array, among: Array) -> Array:
     return jnp.where(among, first, jnp.arange(width, dtype=jnp.int32)[None, :])
 
 
+def is_first(first: Array, among: Array) -> Array:
+    """Which entries stand for those equal to them, bool[B, W]; `first` is from `first_equal`."""
+    return among & (first == jnp.arange(first.shape[1], dtype=jnp.int32)[None, :])
+
+
 class Walk(NamedTuple):
     """State of the loop over tokens."""
 
@@ -110,8 +114,8 @@ def set_out(walkers: Walkers, families: Array, config: SearchConfig) -> tuple[Wa
     """
     zeros = jnp.zeros(families.shape)
     if config.explore != "sample":
-        index = jnp.arange(families.shape[1], dtype=jnp.int32)[None, :]
-        alone = first_equal(families, among=walkers.status == ACTIVE) == index
+        active = walkers.status == ACTIVE
+        alone = is_first(first_equal(families, among=active), active)
         walkers = walkers._replace(status=jnp.where(alone, walkers.status, IDLE))
     return walkers, Ranks(zeros, zeros)
 
@@ -120,7 +124,7 @@ def group(walkers: Walkers) -> Groups:
     """Finds the walkers that stand at the same token."""
     active = walkers.status == ACTIVE
     first = first_equal(walkers.nodes, among=active)
-    leads = active & (first == jnp.arange(first.shape[1], dtype=jnp.int32)[None, :])
+    leads = is_first(first, active)
     leaders, counts = compact(leads)
     return Groups(take(jnp.cumsum(leads, axis=1) - 1, first), leaders, counts)
 
@@ -248,7 +252,7 @@ def append(grammar: Grammar, walk: Walk, tokens: Array, schema: Schema | None) -
     rows = jnp.arange(tokens.shape[0])[:, None]
     active = walkers.status == ACTIVE
     first = first_equal(walkers.nodes, tokens, among=active)
-    leads = active & (first == jnp.arange(first.shape[1], dtype=jnp.int32)[None, :])
+    leads = is_first(first, active)
     slots = take(pool.used[:, None] + jnp.cumsum(leads, axis=1) - 1, first)
     lost = active & (slots >= size)
     moves = active & ~lost
@@ -317,7 +321,6 @@ def walk_on(
     walk: Walk,
     config: SearchConfig,
     schema: Schema | None = None,
-    patience: float = 1.0,
 ) -> Walk:
     """Runs walkers to their next boundaries, token by token, until enough queries have arrived.
 
@@ -327,10 +330,9 @@ def walk_on(
       grammar: tables of the call grammar.
       keys: key[B], one per query and decision; consumed once the query has arrived.
       walk: where the walkers stand; W per query, `steps` fixes the step limit in tokens.
-      config: how tokens are drawn, where a walker stops, limits.
+      config: how tokens are drawn, where a walker stops, limits; of the queries with a walker
+        under way at the start, its `patience` is the share that must arrive, at least one.
       schema: what the walkers' trackers are checked against, if anything.
-      patience: share of the queries with a walker under way at the start that must arrive, at
-        least one; 1 for all.
 
     Returns:
       The state; all walkers of a query that has arrived are STOPPED, DEAD or IDLE.
@@ -371,5 +373,5 @@ def walk_on(
 
     started = jnp.sum(under_way(walk))
     # As many may still be under way at the end; one has arrived in any case.
-    waiting = jnp.minimum(jnp.floor((1.0 - patience) * started), started - 1)
+    waiting = jnp.minimum(jnp.floor((1.0 - config.patience) * started), started - 1)
     return jax.lax.while_loop(lambda walk: jnp.sum(under_way(walk)) > waiting, body, walk)

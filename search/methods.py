@@ -184,6 +184,7 @@ def sample_rollouts(
         max_step_tokens=max_tokens,
         max_tokens=max_tokens,
         pool_size=size,
+        patience=1.0,
     )
     walkers = Walkers(
         nodes=zeros,

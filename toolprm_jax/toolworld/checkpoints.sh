@@ -31,7 +31,7 @@ if [ -n "$DATA" ]; then
 else
   REAL=--config.data.records_share=0.0
 fi
-# Two runs of at most an hour each; the second goes on from the first with queries of its own.
+# Two runs; the second goes on from the first with queries of its own.
 run train.main --config configs/smollm2_policy.py --workdir "$RUNS/policy1" "$REAL"
 run train.main --config configs/smollm2_policy.py --workdir "$RUNS/policy" "$REAL" \
   --config.init="$RUNS/policy1/model" --config.seed=1 --config.data.seed=12 --config.steps=280 \
