@@ -15,10 +15,12 @@ from jax import Array
 
 from toolprm_jax.annotation.grammar import Kind
 
+from .budget import hold_back, wake, woken
 from .config import SearchConfig
 from .explore import (
     ACTIVE,
     DEAD,
+    HELD,
     IDLE,
     STOPPED,
     Walk,
@@ -212,14 +214,15 @@ def beam_search(
         else is in the batch.
       roots: int32[B], the last token of each prompt; the caches hold those before it.
       caches: of the policy and of the reward model.
-      config: static.
+      config: how to search.
       schema: of the B queries' tools, where `config.schema` is "prune".
 
     Returns:
       The beams, what they cost and what overflowed.
 
     Raises:
-      ValueError: candidates are to be pruned by a schema, and none is given.
+      ValueError: candidates are to be pruned by a schema, and none is given; or they are to come in
+        two goes, and aren't independent draws.
 
     Source: arXiv:2510.14703, fine-grained beam search; the pool and the sharing are our choice.
     """
@@ -228,6 +231,8 @@ def beam_search(
         schema = None
     elif schema is None:
         raise ValueError('schema: expected the tools\' arrays (make_schema) for schema="prune"')
+    if config.probe_width and config.explore != "sample":
+        raise ValueError(f'explore: expected "sample" for probe_width, found "{config.explore}"')
     size, width = config.pool_size, config.num_beams
     num_walkers = config.num_beams * config.beam_width
     zeros = jnp.zeros(batch, jnp.int32)
@@ -245,6 +250,7 @@ def beam_search(
     )
     walkers, families = deal(beams, num_walkers, config.max_step_tokens)
     walkers, ranks = set_out(walkers, families, config)
+    walkers = hold_back(walkers, families, config)
     start = _State(
         decisions=zeros,
         walk=Walk(zeros, new_pool(roots, size), caches[0], walkers, families, ranks, costs, flags),
@@ -253,9 +259,17 @@ def beam_search(
         trace=new_trace(batch, config) if config.trace else None,
     )
 
+    only_falls = reward is None or config.aggregate in ("min", "product")
+
+    def undecided(beams: Beams) -> Array:
+        live = jnp.any(beams.status == LIVE, axis=1)
+        if config.early_stop and only_falls:
+            # The beams are in order, and none rises that has yet to finish.
+            live &= (beams.status[:, 0] != FINISHED) | (config.beta < 0)
+        return live
+
     def searching(state: _State) -> Array:
-        live = jnp.any(state.beams.status == LIVE, axis=1)
-        return live & (state.decisions < config.max_decisions)
+        return undecided(state.beams) & (state.decisions < config.max_decisions)
 
     def decide(state: _State) -> _State:
         """Walks until enough queries have arrived at a decision; judges and prunes these."""
@@ -270,14 +284,16 @@ def beam_search(
             schema,
         )
         pool, costs, flags = walk.pool, walk.costs, walk.flags
+        going = walk.walkers
         arrived = searching(state) & ~jnp.any(walk.walkers.status == ACTIVE, axis=1)
         walkers = walk.walkers._replace(
             status=jnp.where(arrived[:, None], walk.walkers.status, IDLE)
         )
-        if schema is not None:
+        stands = walkers.status == STOPPED
+        pruned, violated = zeros, zeros > 0
+        if (check := going.tracker.check) is not None:
+            stands &= ~check.invalid
             walkers, pruned, violated = rule_out(walkers, beams)
-            costs = costs._replace(schema_pruned=costs.schema_pruned + pruned)
-            flags = flags._replace(schema_violation=flags.schema_violation | violated)
         reached = walkers.status == STOPPED
         events = take(pool.events, walkers.nodes)
         labelled = is_labelled(events, config.labelled)
@@ -290,13 +306,22 @@ def beam_search(
                 reward, memory, params[1], pool, reward_cache, walkers, config
             )
             scores = aggregate_scores(pool, walkers.paths, config)
-            if config.beta:
-                scores += config.beta * walkers.log_prob
+            scores += config.beta * walkers.log_prob
+            costs = costs._replace(prm_tokens=costs.prm_tokens + seen)
+        if config.probe_width:
+            starts = take(beams.log_prob, walk.families)
+            needed = wake(pool, walkers, walk.families, starts, stands, config, reward is not None)
+            going = choose(arrived, woken(going, needed), going)
+            arrived &= ~jnp.any(needed, axis=1)
+            stays = arrived[:, None] & (walkers.status != HELD)
+            walkers = walkers._replace(status=jnp.where(stays, walkers.status, IDLE))
+            reached &= arrived[:, None]
+        costs = costs._replace(schema_pruned=costs.schema_pruned + jnp.where(arrived, pruned, 0))
+        flags = flags._replace(schema_violation=flags.schema_violation | (violated & arrived))
+        if reward is not None:
             alone = jnp.where(reached, walkers.lengths + jnp.sum(labelled, axis=-1), 0)
-            costs = costs._replace(
-                prm_tokens=costs.prm_tokens + seen,
-                unshared_prm_tokens=costs.unshared_prm_tokens + jnp.sum(alone, axis=1),
-            )
+            more = jnp.sum(alone, axis=1)
+            costs = costs._replace(unshared_prm_tokens=costs.unshared_prm_tokens + more)
         log_p = take(pool.log_p, walkers.nodes)
         kept, score, status, same_as, rank = select(beams, walkers, scores, final)
 
@@ -326,11 +351,12 @@ def beam_search(
         after = state._replace(decisions=decisions + arrived, beams=beams)
         dealt, families = deal(beams, num_walkers, config.max_step_tokens)
         dealt, ranks = set_out(dealt, families, config)
+        dealt = hold_back(dealt, families, config)
         # A query that is done keeps walkers that go nowhere.
         dealt = dealt._replace(status=jnp.where(searching(after)[:, None], dealt.status, IDLE))
         fresh = (jnp.zeros_like(walk.step), dealt, families, ranks)
-        going = (walk.step, walk.walkers, walk.families, walk.ranks)
-        step, walkers, families, ranks = choose(arrived, fresh, going)
+        present = (walk.step, going, walk.families, walk.ranks)
+        step, walkers, families, ranks = choose(arrived, fresh, present)
         return after._replace(
             walk=Walk(
                 step, moved, memory.permute(walk.cache, order), walkers, families, ranks, costs,
@@ -342,12 +368,10 @@ def beam_search(
 
     end = jax.lax.while_loop(lambda state: jnp.any(searching(state)), decide, start)
     beams = end.beams
-    tokens, lengths = completions(end.walk.pool, beams.paths, config.max_tokens)
     is_finished = beams.status == FINISHED
     best = jnp.argmax(is_finished, axis=1)
     return SearchOutput(
-        tokens=tokens,
-        lengths=lengths,
+        **completions(end.walk.pool, beams.paths, config.max_tokens)._asdict(),
         log_prob=beams.log_prob,
         score=beams.score,
         status=beams.status,
@@ -356,6 +380,6 @@ def beam_search(
         finished=jnp.any(is_finished, axis=1),
         decisions=end.decisions,
         costs=end.walk.costs,
-        flags=end.walk.flags._replace(decision_overflow=jnp.any(beams.status == LIVE, axis=1)),
+        flags=end.walk.flags._replace(decision_overflow=undecided(beams)),
         trace=end.trace,
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
+
+import jax
+from jax import Array
 
 from toolprm_jax.annotation.grammar import Kind
 
@@ -12,13 +15,20 @@ Explore = Literal["sample", "distinct", "likeliest"]
 SchemaUse = Literal["ignore", "prune"]
 
 
+_DYNAMIC = ("temperature", "top_p", "beta")
+
+
 @dataclass(frozen=True)
 class SearchConfig:
-    """What a search is compiled for; hashable.
+    """How to search: a pytree whose leaves are temperature, top_p and beta.
+
+    All else is static: a search is compiled for it. It is hashable as long as its leaves are.
 
     Attributes:
       num_beams: N, beams retained after each decision.
       beam_width: M, candidates explored from each beam at each decision.
+      probe_width: candidates explored from each beam at first; of the M - `probe_width` others as
+        many as `budget.wake` finds needed. 0 explores all M at once; only for "sample".
       explore: how a beam's candidates come about. "sample": independent draws; "distinct": draws
         without replacement (arXiv:1903.06059); "likeliest": the M likeliest partial sequences
         after each token, which is beam search inside the decision.
@@ -31,6 +41,9 @@ class SearchConfig:
       stop_kinds: kinds at which a candidate stops to be compared.
       aggregate: how a beam's score comes from those of its decisions.
       beta: weight of the policy's log-probability in a guided beam's score; 0 is the paper's.
+      early_stop: whether a query ends once its best beam is finished, where no other can overtake
+        it: a score by "min" or "product" and a log-probability only fall. The answer is the same,
+        the beams behind it may be unfinished.
       max_decisions: limit of decisions.
       max_step_tokens: limit of one decision, in tokens.
       max_tokens: limit of a completion, in tokens.
@@ -48,15 +61,17 @@ class SearchConfig:
 
     num_beams: int = 4
     beam_width: int = 4
+    probe_width: int = 0
     explore: Explore = "sample"
-    temperature: float = 0.8
+    temperature: Array | float = 0.8
     top_k: int = 0
-    top_p: float = 1.0
+    top_p: Array | float = 1.0
     schema: SchemaUse = "ignore"
     labelled: tuple[int, ...] = tuple(Kind)
     stop_kinds: tuple[int, ...] = tuple(Kind)
     aggregate: Aggregate = "min"
-    beta: float = 0.0
+    beta: Array | float = 0.0
+    early_stop: bool = True
     max_decisions: int = 32
     max_step_tokens: int = 64
     max_tokens: int = 192
@@ -66,3 +81,10 @@ class SearchConfig:
     max_lanes: int = 256
     patience: float = 0.5
     trace: bool = False
+
+
+jax.tree_util.register_dataclass(
+    SearchConfig,
+    data_fields=_DYNAMIC,
+    meta_fields=[field.name for field in fields(SearchConfig) if field.name not in _DYNAMIC],
+)

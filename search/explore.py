@@ -19,7 +19,7 @@ from .sampling import Children, Ranks, best_children, sample_token, survivors, t
 from .schema import Schema
 from .tracker import Grammar, Tracker, advance
 
-ACTIVE, STOPPED, DEAD, IDLE = range(4)
+ACTIVE, STOPPED, DEAD, IDLE, HELD = range(5)  # HELD: may yet set out, see budget.py
 
 Expand = Callable[[Cache, Pool, Lanes], tuple[Array, Own]]  # -> logits [R, W, V]
 
@@ -31,7 +31,7 @@ class Walkers(NamedTuple):
     paths: Array  # bool[B, W, P], slots from the root to the last token
     tracker: Tracker  # [B, W]
     log_prob: Array  # float32[B, W], of the whole completion under the policy, untempered
-    status: Array  # int32[B, W]: ACTIVE, STOPPED, DEAD, IDLE
+    status: Array  # int32[B, W]: ACTIVE, STOPPED, DEAD, IDLE, HELD
     steps: Array  # int32[B, W, T], tokens of this decision, -1 past the end
     lengths: Array  # int32[B, W], their number
 
@@ -245,7 +245,9 @@ class Appended(NamedTuple):
     events: Array  # int32[B, W, E], boundaries in the token
 
 
-def append(grammar: Grammar, walk: Walk, tokens: Array, schema: Schema | None) -> Appended:
+def append(
+    grammar: Grammar, walk: Walk, tokens: Array, log_probs: Array, schema: Schema | None
+) -> Appended:
     """Puts the walkers' next tokens into the pool; equal tokens below one slot share theirs."""
     pool, walkers = walk.pool, walk.walkers
     size = pool.tokens.shape[1]
@@ -264,6 +266,7 @@ def append(grammar: Grammar, walk: Walk, tokens: Array, schema: Schema | None) -
         parents=pool.parents.at[rows, places].set(walkers.nodes, mode="drop"),
         depths=pool.depths.at[rows, places].set(depths, mode="drop"),
         events=pool.events.at[rows, places].set(events, mode="drop"),
+        log_probs=pool.log_probs.at[rows, places].set(log_probs, mode="drop"),
         scored=pool.scored.at[rows, places].set(False, mode="drop"),
         used=jnp.minimum(pool.used + jnp.sum(leads, axis=1), size),
     )
@@ -335,7 +338,7 @@ def walk_on(
       schema: what the walkers' trackers are checked against, if anything.
 
     Returns:
-      The state; all walkers of a query that has arrived are STOPPED, DEAD or IDLE.
+      The state; no walker of a query that has arrived is ACTIVE.
 
     Source: arXiv:2510.14703, section on fine-grained beam search; sharing is our choice. Each draw
     depends on (key, walker, token index) alone, so walkers are independent and neither lane, pass,
@@ -354,7 +357,7 @@ def walk_on(
             tokens, log_probs = children.tokens[..., 0], children.log_probs[..., 0]
         else:
             walk, tokens, log_probs = spread(walk, children, config)
-        appended = append(grammar, walk, tokens, schema)
+        appended = append(grammar, walk, tokens, log_probs, schema)
         walkers, flags = stop(grammar, walk, appended, tokens, log_probs, config)
         costs = walk.costs
         costs = costs._replace(

@@ -43,6 +43,12 @@ def parser() -> Parser:
     out.add_argument("--num_beams", type=whole_number(1), default=defaults.num_beams, help="N")
     out.add_argument("--beam_width", type=whole_number(1), default=defaults.beam_width, help="M")
     out.add_argument(
+        "--probe_width",
+        type=whole_number(0),
+        default=defaults.probe_width,
+        help="candidates of a beam at first, the other M - probe_width only as needed; 0: all",
+    )
+    out.add_argument(
         "--explore",
         choices=get_args(Explore),
         default=defaults.explore,
@@ -75,6 +81,12 @@ def parser() -> Parser:
         default=defaults.beta,
         help="adds so many times the policy's log-probability to a guided score; 0: the paper's",
     )
+    out.add_argument(
+        "--early_stop",
+        action=argparse.BooleanOptionalAction,
+        default=defaults.early_stop,
+        help="end a query once no beam can overtake its answer",
+    )
     out.add_argument("--max_tokens", type=whole_number(1), default=defaults.max_tokens)
     out.add_argument("--max_step_tokens", type=whole_number(1), default=defaults.max_step_tokens)
     out.add_argument("--max_decisions", type=whole_number(1), default=defaults.max_decisions)
@@ -95,9 +107,12 @@ def _search(args: argparse.Namespace) -> int:
     if guided and args.prm is None:
         raise DataError(f"--prm: expected a reward model for --method {args.method}")
     models = Models(load(args.policy, args.template), load(args.prm) if guided else None)
+    if args.probe_width and args.explore != "sample":
+        raise DataError(f"--probe_width: expected --explore sample, found {args.explore}")
     base = SearchConfig(
         num_beams=args.num_beams,
         beam_width=args.beam_width,
+        probe_width=args.probe_width,
         explore=args.explore,
         temperature=args.temperature,
         top_k=args.top_k,
@@ -105,6 +120,7 @@ def _search(args: argparse.Namespace) -> int:
         schema=args.schema,
         aggregate=args.aggregate,
         beta=args.beta,
+        early_stop=args.early_stop,
         max_decisions=args.max_decisions,
         max_tokens=args.max_tokens,
         max_step_tokens=args.max_step_tokens,

@@ -69,6 +69,7 @@ def method_config(
     )
     if method == "best_of_n":
         return replace(whole, num_beams=1, beam_width=total)
+    whole = replace(whole, probe_width=0)
     if method == "majority_vote":
         return replace(whole, num_beams=total, beam_width=1, explore="sample")
     if method == "token_beam":
@@ -84,7 +85,7 @@ def method_config(
 prefill_prompts = jax.jit(prefill, static_argnames="model")
 
 
-@partial(jax.jit, static_argnames=("policy", "prm", "config"))
+@partial(jax.jit, static_argnames=("policy", "prm"))
 def fine_grained_search(
     policy: DecoderPolicy,
     prm: DecoderReward | None,
@@ -106,7 +107,7 @@ def fine_grained_search(
         alone, not on the batch.
       prompts: int32[B, T] right-padded tokens and int32[B] lengths.
       grammar: from `make_grammar`.
-      config: static; see `method_config`.
+      config: see `method_config`; its leaves may change without compiling again.
       prefilled: the prompts' keys and values from `prefill_prompts`, for the policy and the PRM;
         computed here where None.
       schema: from `make_schema`, where `config.schema` is "prune".
@@ -147,7 +148,7 @@ class Rollouts(NamedTuple):
     status: Array  # int32[B, K]: STOPPED at the end of the list, or DEAD
 
 
-@partial(jax.jit, static_argnames=("model", "count", "temperature", "max_tokens"))
+@partial(jax.jit, static_argnames=("model", "count", "max_tokens"))
 def sample_rollouts(
     model: Decoder,
     params: Params,
@@ -156,7 +157,7 @@ def sample_rollouts(
     grammar: Grammar,
     *,
     count: int,
-    temperature: float,
+    temperature: Array | float,
     max_tokens: int,
 ) -> Rollouts:
     """Samples completions of each prompt, equal prefixes computed once.
@@ -168,7 +169,7 @@ def sample_rollouts(
       prompts: B prompts.
       grammar: from `make_grammar`; a completion that breaks it ends there.
       count: K, completions per prompt; static.
-      temperature: static.
+      temperature: float32[].
       max_tokens: T, limit of a completion; static.
     """
     batch = prompts.tokens.shape[0]

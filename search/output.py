@@ -30,11 +30,24 @@ class Trace(NamedTuple):
     rank: Array  # int32[B, D, C], its beam after the decision, -1 where pruned
 
 
+class Spelled(NamedTuple):
+    """Completions of B queries, N each; -1 or 0 past the end."""
+
+    tokens: Array  # int32[B, N, max_tokens]
+    lengths: Array  # int32[B, N]
+    log_probs: Array  # float32[B, N, max_tokens], of each token under the policy, untempered
+    events: Array  # int32[B, N, max_tokens, E], kinds of the boundaries in each token, -1 for none
+    log_p: Array  # float32[B, N, max_tokens, E], log-probability of "+" at each, 0 where not judged
+
+
 class SearchOutput(NamedTuple):
     """What every method returns; B queries, N beams, best first."""
 
-    tokens: Array  # int32[B, N, max_tokens], -1 past the end
+    tokens: Array  # int32[B, N, max_tokens]; the first five as in `Spelled`
     lengths: Array  # int32[B, N]
+    log_probs: Array  # float32[B, N, max_tokens]
+    events: Array  # int32[B, N, max_tokens, E]
+    log_p: Array  # float32[B, N, max_tokens, E]
     log_prob: Array  # float32[B, N], under the policy, untempered
     score: Array  # float32[B, N]
     status: Array  # int32[B, N]
@@ -64,24 +77,30 @@ def new_trace(batch: int, config: SearchConfig) -> Trace:
     )
 
 
-def completions(pool: Pool, paths: Array, max_tokens: int) -> tuple[Array, Array]:
-    """Tokens along paths, without the root.
+def completions(pool: Pool, paths: Array, max_tokens: int) -> Spelled:
+    """What stands along paths, without the root.
 
     Args:
       pool: the pool.
       paths: bool[B, N, P].
       max_tokens: T.
-
-    Returns:
-      int32[B, N, T], -1 past the end, and lengths int32[B, N].
     """
     batch, width, size = paths.shape
     below = paths.at[:, :, 0].set(False)
     order, lengths = compact(below.reshape(batch * width, size))
-    order = order[:, :max_tokens].reshape(batch, -1)
-    tokens = jnp.where(order < size, take(pool.tokens, order), -1)
-    tokens = tokens.reshape(batch, width, -1)
-    short = max_tokens - tokens.shape[2]
-    return jnp.pad(
-        tokens, ((0, 0), (0, 0), (0, max(short, 0))), constant_values=-1
-    ), lengths.reshape(batch, width)
+    short = max(max_tokens - size, 0)
+    order = jnp.pad(order[:, :max_tokens], ((0, 0), (0, short)), constant_values=size)
+    order = order.reshape(batch, -1)
+
+    def along(array: Array, nothing: int) -> Array:
+        there = (order < size).reshape(*order.shape, *[1] * (array.ndim - 2))
+        found = jnp.where(there, take(array, order), nothing)
+        return found.reshape(batch, width, max_tokens, *array.shape[2:])
+
+    return Spelled(
+        along(pool.tokens, -1),
+        lengths.reshape(batch, width),
+        along(pool.log_probs, 0),
+        along(pool.events, -1),
+        along(pool.log_p, 0),
+    )

@@ -22,6 +22,7 @@ class Pool(NamedTuple):
     depths: Array  # int32[B, P], 0 at the root
     events: Array  # int32[B, P, E], kinds of the boundaries in the token, -1 for none
     log_p: Array  # float32[B, P, E], log-probability of "+" at each of them
+    log_probs: Array  # float32[B, P], of the token under the policy, untempered
     scored: Array  # bool[B, P], whether the reward model has seen the token
     used: Array  # int32[B], slots in use
 
@@ -41,6 +42,7 @@ def new_pool(roots: Array, size: int) -> Pool:
         depths=zeros,
         events=jnp.full((batch, size, MAX_EVENTS), -1, jnp.int32),
         log_p=jnp.zeros((batch, size, MAX_EVENTS), jnp.float32),
+        log_probs=jnp.zeros((batch, size), jnp.float32),
         scored=jnp.zeros((batch, size), bool),
         used=jnp.ones(batch, jnp.int32),
     )

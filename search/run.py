@@ -19,7 +19,9 @@ from toolprm_jax.annotation.grammar import PartialCall, parse_calls, tables
 from toolprm_jax.annotation.records import Call, DataError, Record
 from toolprm_jax.model.load import LoadedModel
 from toolprm_jax.tokens.codec import Codec
+from toolprm_jax.tokens.contract import Granularity
 
+from .confidence import By, confidence
 from .config import SearchConfig
 from .methods import GUIDED, Method, fine_grained_search, method_config, prefill_prompts
 from .models import DecoderPolicy, DecoderReward, Prompts
@@ -72,6 +74,7 @@ class Answer:
     text: str
     score: float
     finished: bool
+    confidence: dict[str, Any] | None  # see `confidence`; of a finished answer
     method: Method
     cost: dict[str, int]
     flags: tuple[str, ...]
@@ -85,6 +88,7 @@ class Answer:
             "text": self.text,
             "score": self.score if np.isfinite(self.score) else None,
             "finished": self.finished,
+            "confidence": self.confidence,
             "method": self.method,
             "flags": list(self.flags),
             "cost": self.cost,
@@ -148,7 +152,11 @@ def make_batches(
 
 def calls_of(codec: Codec, text: bytes) -> tuple[Call, ...]:
     """The whole calls that a completion makes; of a repeated parameter the last value counts."""
-    return tuple(Call(call.name, dict(call.pairs)) for call in _parsed(codec, text))
+    return tuple(_called(call) for call in _parsed(codec, text))
+
+
+def _called(call: PartialCall) -> Call:
+    return Call(call.name, dict(call.pairs))
 
 
 def _parsed(codec: Codec, text: bytes) -> list[PartialCall]:
@@ -251,21 +259,20 @@ def search_batches(
         out = BatchAnswers(batch.indices, {}, {}, {}, {})
         for method, config in configs.items():
             asks = method in GUIDED
-            reward = None
+            reward, judge = None, None
             if asks and prm is not None and contract is not None:
-                reward = DecoderReward.of(prm.model, contract)
+                reward, judge = DecoderReward.of(prm.model, contract), contract.granularity
             params = (policy.params, prm.params if asks and prm else None)
             prefilled = (caches[0], caches[1] if asks else None)
-            inputs = (params, keys, batch.prompts, models.grammar)
             rules = schema if config.schema == "prune" else None
+            inputs = (params, keys, batch.prompts, models.grammar, config, prefilled, rules)
             note(method)
-            lower = partial(
-                fine_grained_search.lower,
-                *(DecoderPolicy(policy.model), reward, *inputs, config, prefilled, rules),
-            )
-            program, compiling = compiled.get((method, shape), lower)
+            lower = partial(fine_grained_search.lower, DecoderPolicy(policy.model), reward, *inputs)
+            # Methods that differ in leaves of the configuration alone share a program.
+            key = (jax.tree.structure(config), asks, shape)
+            program, compiling = compiled.get(key, lower)
             start = time.perf_counter()
-            output = jax.device_get(program(*inputs, prefilled, rules))
+            output = jax.device_get(program(*inputs))
             if method == "majority_vote":
                 output = majority_vote(
                     output, lambda tokens: calls_of(policy.codec, policy.codec.decode(tokens))
@@ -277,7 +284,7 @@ def search_batches(
             prefill_compiling = []
             out.compilations[method] = int(compiling > 0)
             out.answers[method] = [
-                answer_of(policy.codec, records[index], method, output, row, batch.prompts, asks)
+                answer_of(policy.codec, records[index], method, output, row, batch.prompts, judge)
                 for row, index in enumerate(batch.indices)
             ]
         yield out
@@ -346,28 +353,35 @@ def answer_of(
     output: SearchOutput,
     row: int,
     prompts: Prompts,
-    asks: bool,
+    judge: Granularity | None,
 ) -> Answer:
-    """The answer in one row of a search's output."""
+    """The answer in one row of a search's output; `judge` is how fine its reward model judged."""
     best = int(output.best[row])
-    tokens = output.tokens[row, best, : int(output.lengths[row, best])]
-    text = codec.decode(tokens.tolist())
+    length = int(output.lengths[row, best])
+    text = codec.decode(output.tokens[row, best, :length].tolist())
     prompt = int(prompts.lengths[row])
     cost = {name: int(values[row]) for name, values in output.costs._asdict().items()}
     cost |= {
         "policy_prompt_tokens": prompt,
-        "prm_prompt_tokens": prompt if asks else 0,
+        "prm_prompt_tokens": prompt if judge else 0,
         "decisions": int(output.decisions[row]),
     }
     flags = [name for name, values in output.flags._asdict().items() if values[row]]
     finished = bool(output.finished[row])
-    if finished and any(_repeats(call) for call in _parsed(codec, text)):
+    calls = _parsed(codec, text) if finished else []
+    if any(_repeats(call) for call in calls):
         # As in the labels: no call has a parameter twice.
-        finished = False
+        finished, calls = False, []
         flags.append("repeated_parameter")
+    events, log_p, log_probs = (
+        np.asarray(array[row, best, :length])
+        for array in (output.events, output.log_p, output.log_probs)
+    )
+    by: By = "prm" if judge == "toolprm" else "policy"  # else it judged no argument alone
     return Answer(
         record=record,
-        calls=calls_of(codec, text) if finished else (),
+        calls=tuple(map(_called, calls)),
+        confidence=confidence(calls, events, log_p, log_probs, by) if finished else None,
         text=text.decode("utf-8", errors="replace"),
         score=float(output.score[row, best]),
         finished=finished,

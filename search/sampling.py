@@ -13,34 +13,37 @@ from .pool import take
 _ABOVE_ONE = 0x40000000  # the bits of 2.0, above those of any probability
 
 
-def tempered(logits: Array, temperature: float, top_k: int = 0, top_p: float = 1.0) -> Array:
+def tempered(
+    logits: Array, temperature: Array | float, top_k: int = 0, top_p: Array | float = 1.0
+) -> Array:
     """Logits of the distribution that is drawn from.
 
     Args:
       logits: float32[..., V]; -inf where a token is not allowed.
-      temperature: 0 leaves only the likeliest token.
-      top_k: leaves the k likeliest tokens and those as likely as the k-th; 0 for all.
-      top_p: then leaves the likeliest tokens that together have at least this share of what top_k
-        left, and those as likely as the last of them; 1 for all.
+      temperature: float32[]; 0 leaves only the likeliest token.
+      top_k: leaves the k likeliest tokens and those as likely as the k-th; 0 for all; static.
+      top_p: float32[]; then leaves the likeliest tokens that together have at least this share of
+        what top_k left, and those as likely as the last of them; 1 for all.
 
     Returns:
       float32[..., V], -inf where a token is not drawn.
     """
-    if temperature == 0.0:
-        likeliest = jnp.argmax(logits, axis=-1, keepdims=True)
-        ids = jnp.arange(logits.shape[-1]).reshape((1,) * (logits.ndim - 1) + (-1,))
-        return jnp.where(ids == likeliest, 0.0, -jnp.inf)
-    logits = logits / temperature
-    if top_k == 0 and top_p == 1.0:
-        return logits
-    probs = jax.nn.softmax(logits, axis=-1)
+    likeliest = jnp.argmax(logits, axis=-1, keepdims=True)
+    ids = jnp.arange(logits.shape[-1]).reshape((1,) * (logits.ndim - 1) + (-1,))
+    greedy = jnp.where(ids == likeliest, 0.0, -jnp.inf)
+    warm = logits / jnp.where(temperature > 0.0, temperature, 1.0)
     if top_k:
+        probs = jax.nn.softmax(warm, axis=-1)
         least = _threshold(probs, jnp.ones_like(probs), jnp.float32(top_k))
-        probs = jnp.where(probs >= least, probs, 0.0)
-    if top_p < 1.0:
+        warm = jnp.where(probs >= least, warm, -jnp.inf)
+
+    def nucleus(warm: Array) -> Array:
+        probs = jax.nn.softmax(warm, axis=-1)
         share = top_p * jnp.sum(probs, axis=-1, keepdims=True)
-        probs = jnp.where(probs >= _threshold(probs, probs, share), probs, 0.0)
-    return jnp.where(probs > 0.0, logits, -jnp.inf)
+        return jnp.where(probs >= _threshold(probs, probs, share), warm, -jnp.inf)
+
+    warm = jax.lax.cond(top_p < 1.0, nucleus, lambda warm: warm, warm)
+    return jnp.where(temperature > 0.0, warm, greedy)
 
 
 def _threshold(probs: Array, weights: Array, goal: Array) -> Array:

@@ -36,7 +36,7 @@ def place(mesh: Mesh, params: tuple[Params, Params], *queries: Any) -> tuple[Any
     return jax.device_put(params, whole), *(jax.device_put(arrays, spread) for arrays in queries)
 
 
-@partial(jax.jit, static_argnames=("mesh", "policy", "prm", "config"))
+@partial(jax.jit, static_argnames=("mesh", "policy", "prm"))
 def sharded_search(
     mesh: Mesh,
     policy: DecoderPolicy,
@@ -60,7 +60,7 @@ def sharded_search(
       keys: from `place`.
       prompts: from `place`.
       grammar: from `make_grammar`.
-      config: static.
+      config: its leaves may change without compiling again.
       schema: from `place`.
 
     Raises:
@@ -69,7 +69,9 @@ def sharded_search(
     if mesh.size != mesh.shape["data"]:
         raise ValueError(f"mesh: expected a data axis alone for a search, found {mesh.shape}")
 
-    def search(params: Any, keys: Array, prompts: Prompts, grammar: Grammar, schema: Any) -> Any:
+    def search(
+        params: Any, keys: Array, prompts: Prompts, grammar: Grammar, config: Any, schema: Any
+    ) -> Any:
         return fine_grained_search(
             policy, prm, params, keys, prompts, grammar, config, schema=schema
         )
@@ -78,8 +80,8 @@ def sharded_search(
     mapped = jax.shard_map(
         search,
         mesh=mesh,
-        in_specs=(whole, _QUERIES, _QUERIES, whole, _QUERIES),
+        in_specs=(whole, _QUERIES, _QUERIES, whole, whole, _QUERIES),
         out_specs=_QUERIES,
         check_vma=False,
     )
-    return mapped(params, keys, prompts, grammar, schema)
+    return mapped(params, keys, prompts, grammar, config, schema)

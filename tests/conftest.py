@@ -21,6 +21,8 @@ _DEVICES_FLAG = "--xla_force_host_platform_device_count"
 if _DEVICES_FLAG not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES_FLAG}={NUM_DEVICES}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Compiling takes most of the tests' time: half of it without LLVM's expensive passes.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # An accidental broadcast between ranks is a bug, not a convenience.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 # Plots are written to files only.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +13,12 @@ from plain_search import Beam
 from toy_search import BASE, reference, toy_params, toy_search
 
 from search.beam import DEAD, FINISHED, LIVE
+from search.config import Aggregate
 from search.sampling import sample_token, tempered
 from toolprm_jax.annotation.grammar import Kind, initial
 
 WHOLE = (int(Kind.TOTAL_FINISH),)
+BATCH = 32  # of all tests, so that they share programs
 CONFIGS = {
     "all kinds": BASE,
     "one beam": replace(BASE, num_beams=1, beam_width=4, aggregate="product"),
@@ -29,6 +32,10 @@ CONFIGS = {
     "best of n": replace(
         BASE, num_beams=1, beam_width=6, stop_kinds=WHOLE, max_step_tokens=24, aggregate="last"
     ),
+    "two goes": replace(BASE, beam_width=6, probe_width=2),
+    "best of n in two goes": replace(
+        BASE, num_beams=1, beam_width=9, probe_width=3, stop_kinds=WHOLE, max_step_tokens=24
+    ),
     "greedy": replace(BASE, num_beams=1, beam_width=1, temperature=0.0),
 }
 
@@ -37,12 +44,12 @@ CONFIGS = {
 def test_equals_the_plain_search(name: str) -> None:
     config = CONFIGS[name]
     params = toy_params(1)
-    keys = jax.random.split(jax.random.key(7), 6)
+    keys = jax.random.split(jax.random.key(7), BATCH)
     output = toy_search(params, keys, config)
     plain = reference(params)
     words = {LIVE: "live", FINISHED: "finished", DEAD: "dead"}
     seen = set()
-    for row in range(len(keys)):
+    for row in range(6):
         beams, sampled = plain.search(keys[row], config)
         assert sampled == output.costs.unshared_policy_tokens[row]
         assert output.costs.policy_tokens[row] <= sampled
@@ -60,18 +67,50 @@ def test_equals_the_plain_search(name: str) -> None:
     assert "finished" in seen
 
 
-def test_a_batch_equals_its_rows_alone() -> None:
+@pytest.mark.parametrize("probe_width", [0, 1])
+def test_a_batch_equals_its_rows_alone(probe_width: int) -> None:
     params = toy_params(2)
-    keys = jax.random.split(jax.random.key(3), 4)
-    together = toy_search(params, keys, BASE)
+    keys = jax.random.split(jax.random.key(3), BATCH)
+    config = replace(BASE, probe_width=probe_width)
+    together = toy_search(params, keys, config)
     for row in range(4):
-        alone = toy_search(params, keys[row : row + 1], BASE)
+        alone = toy_search(params, keys[row : row + 1], config)
         for whole, part in zip(
             jax.tree.leaves(together._replace(trace=None)),
             jax.tree.leaves(alone._replace(trace=None)),
             strict=True,
         ):
             np.testing.assert_array_equal(whole[row], part[0])
+
+
+def test_all_candidates_at_first_is_one_go() -> None:
+    params = toy_params(2)
+    keys = jax.random.split(jax.random.key(3), BATCH)
+    # Few live beams share the walkers, so that a beam may have more than M.
+    whole = replace(BASE, beam_width=4)
+    fixed = toy_search(params, keys, whole)
+    most = toy_search(params, keys, replace(whole, probe_width=12))
+    for a, b in zip(jax.tree.leaves(fixed), jax.tree.leaves(most), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_sure_decision_takes_no_second_go() -> None:
+    params = toy_params(2)
+    sure = {"logits": params["logits"] * 100.0, "judge": params["judge"] * 0.0}
+    keys = jax.random.split(jax.random.key(3), BATCH)
+    config = replace(BASE, beam_width=6, probe_width=1)
+    one = toy_search(sure, keys, replace(config, beam_width=1, probe_width=0, num_beams=1))
+    found = toy_search(sure, keys, config)
+    np.testing.assert_array_equal(found.costs.policy_tokens, one.costs.policy_tokens)
+    doubtful = toy_search({**sure, "judge": params["judge"] * 0.0 - 50.0}, keys, config)
+    unshared = doubtful.costs.unshared_policy_tokens
+    assert (unshared > 3 * found.costs.unshared_policy_tokens).all()
+
+
+def test_two_goes_need_independent_draws() -> None:
+    keys = jax.random.split(jax.random.key(3), 1)
+    with pytest.raises(ValueError, match='explore: expected "sample" for probe_width'):
+        toy_search(toy_params(2), keys, replace(BASE, probe_width=1, explore="likeliest"))
 
 
 def test_jit_equals_eager() -> None:
@@ -85,18 +124,48 @@ def test_jit_equals_eager() -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
+def test_temperature_top_p_and_beta_act_without_compiling() -> None:
+    search: Any = toy_search
+    inputs = (toy_params(6), jax.random.split(jax.random.key(8), BATCH))
+    first = search(*inputs, BASE)
+    compiled = search._cache_size()
+    for change in ({"temperature": 0.0}, {"temperature": 2.0}, {"top_p": 0.4}, {"beta": 2.0}):
+        other = search(*inputs, replace(BASE, **change))
+        assert (first.score != other.score).any(), change
+    assert search._cache_size() == compiled
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, -0.3])
+@pytest.mark.parametrize("aggregate", ["min", "mean"])
+def test_an_early_stop_keeps_the_answer(aggregate: Aggregate, beta: float) -> None:
+    params = toy_params(6)
+    keys = jax.random.split(jax.random.key(8), BATCH)
+    config = replace(BASE, aggregate=aggregate, beta=beta)
+    early = toy_search(params, keys, config)
+    late = toy_search(params, keys, replace(config, early_stop=False))
+    rows = np.arange(BATCH)
+    assert early.finished.any()
+    for name in ("tokens", "score", "log_prob"):
+        first, second = getattr(early, name), getattr(late, name)
+        np.testing.assert_array_equal(first[rows, early.best], second[rows, late.best], name)
+    saved = late.costs.policy_tokens - early.costs.policy_tokens
+    falls = aggregate == "min" and beta >= 0
+    assert (saved >= 0).all()
+    assert (saved > 0).any() == falls
+
+
 def test_limits_are_flagged() -> None:
     params = toy_params(6)
-    keys = jax.random.split(jax.random.key(8), 32)
+    keys = jax.random.split(jax.random.key(8), BATCH)
     full = toy_search(params, keys, replace(BASE, pool_size=16))
     assert full.flags.pool_overflow.any()
     assert (full.costs.pool_high_water <= 16).all()
     short = replace(BASE, max_step_tokens=3, max_tokens=5, max_decisions=2)
     output = toy_search(params, keys, short)
     assert not output.flags.pool_overflow.any()
-    assert 0 < output.flags.step_overflow.sum() < 32
-    assert 0 < output.flags.length_overflow.sum() < 32
-    left = (output.status == LIVE).any(axis=1)
+    assert 0 < output.flags.step_overflow.sum() < BATCH
+    assert 0 < output.flags.length_overflow.sum() < BATCH
+    left = (output.status == LIVE).any(axis=1) & (output.status[:, 0] != FINISHED)
     np.testing.assert_array_equal(output.flags.decision_overflow, left)
     assert left.any()
     assert (output.lengths <= 5).all()
@@ -104,7 +173,7 @@ def test_limits_are_flagged() -> None:
 
 def test_the_trace_tells_what_happened() -> None:
     params = toy_params(9)
-    keys = jax.random.split(jax.random.key(10), 3)
+    keys = jax.random.split(jax.random.key(10), BATCH)
     output = toy_search(params, keys, replace(BASE, trace=True))
     plain = toy_search(params, keys, BASE)
     np.testing.assert_array_equal(output.tokens, plain.tokens)

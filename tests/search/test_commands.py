@@ -39,6 +39,8 @@ def test_bad_input_is_one_line(records: Path, tiny_pair: Any, tmp_path: Path, ca
     assert "--temperature" in fails(capsys, main, *good, "--temperature", "hot")
     assert "--top_p" in fails(capsys, main, *good, "--top_p", "0")
     assert "--schema" in fails(capsys, main, *good, "--schema", "maybe")
+    goes = ("--prm", tiny_pair.prm, "--probe_width", "1", "--explore", "distinct")
+    assert "--probe_width: expected --explore sample" in fails(capsys, main, *good, *goes)
     assert "--format" in fails(capsys, main, *good, "--format", "csv")
     assert "it is a policy" in fails(capsys, main, *good, "--prm", tiny_pair.policy)
     assert "no such model" in fails(capsys, main, *good[2:], "--policy", "nowhere", "--prm", "x")

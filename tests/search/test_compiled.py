@@ -118,12 +118,13 @@ def test_no_temporary_is_as_large_as_the_prompts_keys_and_values() -> None:
     assert memory.temp_size_in_bytes < sum(array.nbytes for array in one) / 2
 
 
-def test_new_weights_and_prompts_compile_nothing() -> None:
+def test_new_weights_prompts_and_temperature_compile_nothing() -> None:
     keys = jax.random.split(jax.random.key(0), BATCH)
     first = fine_grained_search(*STATICS, params(0), keys, PROMPTS, GRAMMAR, CONFIG)
     search: Any = fine_grained_search
     compiled = search._cache_size()
     other = Prompts(PROMPTS.tokens.at[:, 0].set(1), jnp.asarray([2, 4]))
-    second = fine_grained_search(*STATICS, params(7), keys, other, GRAMMAR, CONFIG)
+    config = replace(CONFIG, temperature=0.3, top_p=0.9, beta=0.1)
+    second = fine_grained_search(*STATICS, params(7), keys, other, GRAMMAR, config)
     assert search._cache_size() == compiled
     assert (first.log_prob != second.log_prob).any()

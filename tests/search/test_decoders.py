@@ -219,6 +219,13 @@ def test_every_marker_of_every_candidate_equals_a_plain_forward(
                         known[sample] = float(plain[1](text, prompt + len(tokens)))
                     np.testing.assert_allclose(log_p, known[sample], atol=1e-4)
             beams = kept
+        for rank, tokens in beams.items():  # the output tells the same again
+            assert found.tokens[row, rank, : found.lengths[row, rank]].tolist() == tokens
+            told = zip(found.events[row, rank], found.log_p[row, rank], strict=True)
+            for end, (kinds, answers) in enumerate(told, start=1):
+                for kind, log_p in zip(kinds[kinds >= 0], answers[kinds >= 0], strict=True):
+                    sample = (row, int(kind), *tokens[:end])
+                    np.testing.assert_allclose(log_p, known[sample], atol=1e-4)
     assert len(known) >= 30
 
 
@@ -234,8 +241,13 @@ def test_greedy_is_a_plain_argmax_loop(models: Models, plain, queries) -> None:
     for row in range(8):
         tokens = output.tokens[row, 0, : output.lengths[row, 0]].tolist()
         text, prompt = text_of(prompts, row, tokens)
-        likeliest = np.asarray(plain[0](text)).argmax(axis=-1)[prompt - 1 :]
-        assert tokens == likeliest[: len(tokens)].tolist()
+        after = np.asarray(plain[0](text))[prompt - 1 :][: len(tokens)]
+        assert tokens == after.argmax(axis=-1).tolist()
+        np.testing.assert_allclose(
+            output.log_probs[row, 0, : len(tokens)],
+            after[np.arange(len(tokens)), tokens],
+            atol=1e-4,
+        )
         result = run(tables("list"), policy.codec.decode(tokens), eot=False)
         ended = [kind for kind, _ in result.events].count(Kind.TOTAL_FINISH) == 1
         assert ended == bool(output.finished[row])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -60,7 +61,7 @@ class Reference:
             known_violations=beam.known_violations,
         )
 
-    def draw(self, tokens: list[int], uniform: float, temperature: float) -> tuple[int, float]:
+    def draw(self, tokens: list[int], uniform: float, temperature: Any) -> tuple[int, float]:
         """Inverts the CDF of the next token; and its untempered log-probability."""
         logits = self.logits(tokens).astype(np.float64)
         log_probs = logits - np.logaddexp.reduce(logits)
@@ -98,31 +99,22 @@ class Reference:
                 break
             step_key = jax.random.fold_in(key, decision)
             candidates = [beam for beam in beams if beam.status != "live"]
-            for walker in range(config.num_beams * config.beam_width):
-                beam = live[walker % len(live)]
-                walker_key = jax.random.fold_in(step_key, walker)
-                for step in range(config.max_step_tokens):
-                    uniform = float(jax.random.uniform(jax.random.fold_in(walker_key, step)))
-                    token, log_prob = self.draw(beam.tokens, uniform, config.temperature)
-                    beam = self.feed(beam, token, log_prob)
-                    sampled += 1
-                    kinds = beam.events[-1]
-                    whole = Kind.TOTAL_FINISH in kinds
-                    # Dead even where the same token closed a decision before.
-                    full = len(beam.tokens) >= config.max_tokens and not whole
-                    if beam.state.mode == 0 or full:
-                        beam.status = "dead"
-                        break
-                    if any(kind in config.stop_kinds for kind in kinds):
-                        beam.status = "finished" if whole else "live"
-                        beam.score = self.score(beam, config)
-                        break
-                    if token == self.end_of_text:
-                        beam.status = "dead"
-                        break
-                else:
-                    beam.status = "dead"
-                candidates.append(beam)
+            walkers = range(config.num_beams * config.beam_width)
+            probes = (config.probe_width or len(walkers)) * len(live)
+            first = [
+                self._walk(live[w % len(live)], step_key, w, 0, config) for w in walkers[:probes]
+            ]
+            probed = [beam for beam, _ in first]
+            candidates += probed
+            begin = max(steps for _, steps in first)
+            sampled += sum(steps for _, steps in first)
+            for family, start in enumerate(live):
+                left = list(walkers[probes:])[family :: len(live)]
+                share = self._share(start, probed[family :: len(live)], config)
+                for walker in left[: int(np.round(share * len(left)))]:
+                    beam, steps = self._walk(start, step_key, walker, begin, config)
+                    candidates.append(beam)
+                    sampled += steps
             if self.violations is not None:
                 candidates = self._allowed(candidates)
             alive: dict[bytes, Beam] = {}
@@ -136,7 +128,55 @@ class Reference:
             if not ranked:
                 ranked = [max(candidates, key=lambda b: b.log_prob)]
             beams = ranked[: config.num_beams]
+            falls = config.aggregate in ("min", "product") and config.beta >= 0
+            if config.early_stop and falls and beams[0].status == "finished":
+                break
         return beams, sampled
+
+    def _walk(
+        self, beam: Beam, key: jax.Array, walker: int, begin: int, config: SearchConfig
+    ) -> tuple[Beam, int]:
+        """A candidate from a beam, and the tokens sampled for it."""
+        key = jax.random.fold_in(key, walker)
+        for step in range(config.max_step_tokens):
+            uniform = float(jax.random.uniform(jax.random.fold_in(key, begin + step)))
+            token, log_prob = self.draw(beam.tokens, uniform, config.temperature)
+            beam = self.feed(beam, token, log_prob)
+            kinds = beam.events[-1]
+            whole = Kind.TOTAL_FINISH in kinds
+            # Dead even where the same token closed a decision before.
+            full = len(beam.tokens) >= config.max_tokens and not whole
+            if beam.state.mode == 0 or full:
+                break
+            if any(kind in config.stop_kinds for kind in kinds):
+                beam.status = "finished" if whole else "live"
+                beam.score = self.score(beam, config)
+                return beam, step + 1
+            if token == self.end_of_text:
+                break
+        beam.status = "dead"
+        return beam, step + 1
+
+    def _share(self, start: Beam, probes: list[Beam], config: SearchConfig) -> float:
+        """Which share of a beam's other candidates is worth its tokens after the first ones."""
+        reached = [beam for beam in probes if beam.status != "dead"]
+        if self.violations is not None:
+            known = start.known_violations
+            reached = [beam for beam in reached if self.violations(beam.data) == known]
+        if not reached:
+            return 1.0
+        entropy = sum(start.log_prob - beam.log_prob for beam in reached) / len(reached)
+        sure = max(
+            math.exp(
+                min(
+                    self.judge(beam.tokens, kind)
+                    for kind in beam.events[-1]
+                    if kind in config.labelled
+                )
+            )
+            for beam in reached
+        )
+        return 1.0 - sure * math.exp(-entropy)
 
     def _allowed(self, candidates: list[Beam]) -> list[Beam]:
         """Without those that break a schema anew; if all do, the likeliest stays."""

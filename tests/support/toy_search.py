@@ -58,7 +58,7 @@ def toy_params(seed: int):
     }
 
 
-@partial(jax.jit, static_argnames=("config", "guided"))
+@partial(jax.jit, static_argnames="guided")
 def toy_search(
     params, keys, config: SearchConfig, schema: Schema | None = None, guided: bool = True
 ) -> SearchOutput:
