@@ -30,7 +30,7 @@ from .explore import (
     set_out,
     walk_on,
 )
-from .lanes import Cache, Lanes, Memory, Own
+from .lanes import Cache, Lanes, Memory, Own, together
 from .output import SearchOutput, Trace, completions, new_trace
 from .pool import Pool, choose, compact, new_pool, permute_pool, take
 from .schema import Schema
@@ -65,6 +65,7 @@ class _State(NamedTuple):
     walk: Walk
     reward_cache: Cache
     beams: Beams
+    going: Array  # int32[], whether any query is still searching, here or on a device in step
     trace: Trace | None
 
 
@@ -252,6 +253,7 @@ def beam_search(
     walkers, ranks = set_out(walkers, families, config)
     walkers = hold_back(walkers, families, config)
     start = _State(
+        going=jnp.int32(0),
         decisions=zeros,
         walk=Walk(zeros, new_pool(roots, size), caches[0], walkers, families, ranks, costs, flags),
         reward_cache=caches[1],
@@ -270,6 +272,9 @@ def beam_search(
 
     def searching(state: _State) -> Array:
         return undecided(state.beams) & (state.decisions < config.max_decisions)
+
+    def still_going(state: _State) -> Array:
+        return together(jnp.int32(jnp.any(searching(state))), config.in_step)
 
     def decide(state: _State) -> _State:
         """Walks until enough queries have arrived at a decision; judges and prunes these."""
@@ -364,9 +369,11 @@ def beam_search(
             ),
             reward_cache=None if reward is None else memory.permute(reward_cache, order),
             trace=trace,
+            going=still_going(after),
         )  # fmt: skip
 
-    end = jax.lax.while_loop(lambda state: jnp.any(searching(state)), decide, start)
+    start = start._replace(going=still_going(start))
+    end = jax.lax.while_loop(lambda state: state.going > 0, decide, start)
     beams = end.beams
     is_finished = beams.status == FINISHED
     best = jnp.argmax(is_finished, axis=1)

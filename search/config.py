@@ -56,6 +56,8 @@ class SearchConfig:
       patience: share of the searching queries that must have come to the end of a decision before
         the reward model is asked, while the others wait; 1 keeps all in step. It changes no
         result.
+      in_step: the mesh axis whose devices must run the same passes, as they must where each model
+        is spread over devices; `sharded_search` sets it.
       trace: whether the output tells every candidate of every decision.
     """
 
@@ -80,6 +82,7 @@ class SearchConfig:
     prm_lane_width: int = 16
     max_lanes: int = 256
     patience: float = 0.5
+    in_step: str = ""
     trace: bool = False
 
 

@@ -13,7 +13,7 @@ from jax import Array
 from toolprm_jax.annotation.grammar import Kind
 
 from .config import SearchConfig
-from .lanes import Cache, Lanes, Memory, Own, Rows, first_rows, in_passes, make_lanes
+from .lanes import Cache, Lanes, Memory, Own, Rows, first_rows, in_passes, make_lanes, together
 from .pool import Pool, choose, compact, take
 from .sampling import Children, Ranks, best_children, sample_token, survivors, tempered
 from .schema import Schema
@@ -176,7 +176,7 @@ def draw(
         here = (queries[:, None], slots)
         lanes = make_lanes(
             batch, queries, slots, pool.tokens[here], pool.depths[here], walkers.paths[at],
-            rows.active,
+            rows.active, config.in_step,
         )  # fmt: skip
         logits, own = expand(cache, pool, lanes)
         logits = logits + banned[None, None]
@@ -206,8 +206,7 @@ def draw(
 
     empty = jnp.zeros((batch, width, fan_out))
     nothing = Children(empty.astype(jnp.int32), empty, Ranks(empty, empty - jnp.inf))
-    most = config.max_lanes
-    return in_passes(run, memory, groups.counts, width, lane_width, most, walk.cache, nothing)
+    return in_passes(run, memory, groups.counts, width, lane_width, config, walk.cache, nothing)
 
 
 def spread(walk: Walk, children: Children, config: SearchConfig) -> tuple[Walk, Array, Array]:
@@ -376,5 +375,13 @@ def walk_on(
 
     started = jnp.sum(under_way(walk))
     # As many may still be under way at the end; one has arrived in any case.
-    waiting = jnp.minimum(jnp.floor((1.0 - config.patience) * started), started - 1)
-    return jax.lax.while_loop(lambda walk: jnp.sum(under_way(walk)) > waiting, body, walk)
+    waiting = jnp.minimum(jnp.floor((1.0 - config.patience) * started), jnp.maximum(started - 1, 0))
+
+    def going(walk: Walk) -> Array:
+        return together(jnp.int32(jnp.sum(under_way(walk)) > waiting), config.in_step)
+
+    def step(state: tuple[Walk, Array]) -> tuple[Walk, Array]:
+        walk = body(state[0])
+        return walk, going(walk)
+
+    return jax.lax.while_loop(lambda state: state[1] > 0, step, (walk, going(walk)))[0]

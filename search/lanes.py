@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from .config import SearchConfig
+
 _FEWEST_ROWS = 2
 
 Cache = Any  # what a model keeps per query: a pytree of arrays
@@ -30,6 +32,15 @@ class Lanes(NamedTuple):
     used: Array  # int32[], no ancestor stands at or behind this slot
 
 
+def together(value: Array, axis: str) -> Array:
+    """The largest value on the devices along a mesh axis, all of which go by it; "" for no axis.
+
+    Devices that share a model must reach each of its collectives, so they may not choose by their
+    own queries whether and in which size the model runs.
+    """
+    return jax.lax.pmax(value, axis) if axis else value
+
+
 def make_lanes(
     batch: int,
     queries: Array,
@@ -38,6 +49,7 @@ def make_lanes(
     depths: Array,
     paths: Array,
     active: Array,
+    in_step: str = "",
 ) -> Lanes:
     """Lanes of slots, or of leaves below slots, from the paths that lead to them.
 
@@ -49,6 +61,7 @@ def make_lanes(
       depths: int32[R, W].
       paths: bool[R, W, P], a path that leads to the lane; what follows its own slot is ignored.
       active: bool[R, W], idle lanes see only themselves.
+      in_step: see `SearchConfig`.
     """
     size = paths.shape[-1]
     slots = jnp.where(active, slots, size)
@@ -70,7 +83,7 @@ def make_lanes(
         ancestors=ancestors,
         within=within | jnp.eye(flat.shape[0], dtype=bool).reshape(*slots.shape, -1),
         active=active,
-        used=highest,
+        used=together(highest, in_step),
     )
 
 
@@ -118,7 +131,7 @@ def in_passes(
     counts: Array,
     longest: int,
     width: int,
-    most_lanes: int,
+    config: SearchConfig,
     cache: Cache,
     carry: Carry,
 ) -> tuple[Cache, Carry]:
@@ -134,7 +147,7 @@ def in_passes(
       counts: int32[B], lengths of the lists.
       longest: no list can be longer.
       width: W, lanes of a row, at most `longest`.
-      most_lanes: of a pass.
+      config: its `max_lanes` limits a pass.
       cache: of the model.
       carry: what `run` accumulates.
 
@@ -142,8 +155,8 @@ def in_passes(
     """
     starts = first_rows(counts, width)
     ends = starts + -(-counts // width)
-    batch, total = counts.shape[0], ends[-1]
-    most = min(batch * -(-longest // width), max(most_lanes // width, 1))
+    batch, total = counts.shape[0], together(ends[-1], config.in_step)
+    most = min(batch * -(-longest // width), max(config.max_lanes // width, 1))
     sizes = buckets(most, _FEWEST_ROWS)
 
     def one(rows: int, first: Array, cache: Cache, carry: Carry) -> Any:
@@ -151,7 +164,7 @@ def in_passes(
         queries = jnp.minimum(jnp.searchsorted(ends, number, side="right"), batch - 1)
         piece = (number - starts[queries])[:, None]
         places = piece * width + jnp.arange(width, dtype=jnp.int32)[None, :]
-        active = (number < total)[:, None] & (places < counts[queries][:, None])
+        active = (number < ends[-1])[:, None] & (places < counts[queries][:, None])
         lanes, own, carry = run(Rows(first, queries, places, active), cache, carry)
 
         def widened(array: Array, value: int = 0) -> Array:

@@ -77,6 +77,7 @@ def assess(
             pool.depths[queries, slots] + ~is_token,
             paths,
             rows.active,
+            config.in_step,
         )
         kinds = jnp.where(is_token, -1, all_kinds[queries, boundary])
         answers, own = reward.judge(params, cache, pool, lanes, kinds)
@@ -85,8 +86,8 @@ def assess(
 
     log_p = pool.log_p.reshape(batch, -1)
     longest = size * (1 + MAX_EVENTS)
-    width, most = min(config.prm_lane_width, longest), config.max_lanes
-    cache, log_p = in_passes(judge, memory, counts, longest, width, most, cache, log_p)
+    width = min(config.prm_lane_width, longest)
+    cache, log_p = in_passes(judge, memory, counts, longest, width, config, cache, log_p)
     pool = pool._replace(log_p=log_p.reshape(pool.log_p.shape), scored=pool.scored | needed)
     return pool, cache, counts
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_search import BASE, toy_params, toy_search
 
+from search.config import SearchConfig
 from search.lanes import Lanes, Memory, Rows, in_passes, make_lanes
 from search.models import ModelCache, new_cache, permute_cache, store_lanes
 from search.pool import compact
@@ -46,7 +47,8 @@ def visits(counts: Any, lane_width: int, max_lanes: int) -> Any:
     empty = jnp.zeros((batch, LONGEST), jnp.int32)
     width = min(lane_width, LONGEST)
     carry = (empty, jnp.int32(1))
-    return in_passes(run, memory, counts, LONGEST, width, max_lanes, empty, carry)
+    config = SearchConfig(max_lanes=max_lanes)
+    return in_passes(run, memory, counts, LONGEST, width, config, empty, carry)
 
 
 @pytest.mark.parametrize(("lane_width", "max_lanes"), [(2, 4), (3, 1000), (9, 9), (4, 1)])
