@@ -61,9 +61,9 @@ def probability(text: str) -> float:
     return value
 
 
-def add_records(parser: Parser) -> None:
+def add_records(parser: Parser, required: bool = True) -> None:
     """Adds --records, --format and --limit."""
-    parser.add_argument("--records", required=True, help="file of queries with their tools")
+    parser.add_argument("--records", required=required, help="file of queries with their tools")
     parser.add_argument(
         "--format", choices=FORMATS, help="format of the records; recognised if not given"
     )

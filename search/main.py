@@ -12,12 +12,15 @@ from typing import get_args
 from toolprm_jax.annotation.command import Parser, run_command
 from toolprm_jax.annotation.jsonl import write_jsonl
 from toolprm_jax.annotation.records import DataError
+from toolprm_jax.model.decoder import abstract_params, num_params
 from toolprm_jax.model.load import load
+from toolprm_jax.plan import SHAPES, planned_devices, print_plan, shape_of
 from toolprm_jax.tokens.prompts import TEMPLATES
 
 from .config import Aggregate, Explore, SchemaUse, SearchConfig
 from .flags import add_records, finite, probability, read_queries, temperature, whole_number
-from .methods import GUIDED, METHODS
+from .methods import GUIDED, METHODS, method_config
+from .plan import plan_search
 from .report import write_search_picture
 from .run import Models, flag_counts, run_methods
 from .trace import search_tree
@@ -38,7 +41,7 @@ def parser() -> Parser:
     out.add_argument("--policy", required=True, help="a model: see README")
     out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
     out.add_argument("--prm", help="its reward model; only for best_of_n and fine_grained")
-    add_records(out)
+    add_records(out, required=False)
     out.add_argument("--method", choices=METHODS, default="fine_grained")
     out.add_argument("--num_beams", type=whole_number(1), default=defaults.num_beams, help="N")
     out.add_argument("--beam_width", type=whole_number(1), default=defaults.beam_width, help="M")
@@ -96,20 +99,64 @@ def parser() -> Parser:
         "--max_shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
     )
     out.add_argument("--seed", type=whole_number(0), default=0)
-    out.add_argument("--out", required=True, help="answers file to write")
+    out.add_argument("--out", help="answers file to write")
     out.add_argument("--trace", help="directory for one picture of the search tree per query")
+    out.add_argument(
+        "--plan",
+        action="store_true",
+        help="only tells what the search needs on a device; models may be shape:NAME, with NAME "
+        f"one of {', '.join(SHAPES)}",
+    )
+    out.add_argument("--topology", help="plan for a TPU slice that isn't here, such as v5e:2x4")
+    out.add_argument("--tensor", type=whole_number(1), default=1, help="plan: devices per model")
+    out.add_argument(
+        "--prompt_tokens", type=whole_number(1), default=1024, help="plan: length of the prompts"
+    )
+    out.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="plan: of the weights"
+    )
     return out
 
 
-def _search(args: argparse.Namespace) -> int:
-    records = read_queries(args.records, args.format, args.limit)
-    guided = args.method in GUIDED
-    if guided and args.prm is None:
-        raise DataError(f"--prm: expected a reward model for --method {args.method}")
-    models = Models(load(args.policy, args.template), load(args.prm) if guided else None)
+def _plan(args: argparse.Namespace, base: SearchConfig) -> int:
+    """Prints what the search needs."""
+    policy = shape_of(args.policy, dtype=args.dtype)
+    prm = shape_of(args.prm, dtype=args.dtype) if args.method in GUIDED else None
+    devices = planned_devices(args.topology)
+    config = method_config(args.method, base)
+    try:
+        plan = plan_search(
+            policy,
+            prm,
+            config,
+            batch_size=args.batch_size,
+            prompt_tokens=args.prompt_tokens,
+            tensor=args.tensor,
+            devices=devices,
+        )
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    facts = {
+        "search": f"{args.method}, N = {config.num_beams}, M = {config.beam_width}, "
+        f"{args.batch_size} queries at once, prompts of {args.prompt_tokens} tokens",
+        "mesh": f"data {len(devices) // args.tensor}, tensor {args.tensor}",
+    }
+    for name, shape in {"policy": policy, "reward model": prm}.items():
+        if shape is not None:
+            facts[name] = f"{num_params(abstract_params(shape)):,} parameters, {shape.dtype}"
+    print_plan(plan, facts)
+    return 0
+
+
+def _config(args: argparse.Namespace) -> SearchConfig:
+    """The configuration that the arguments spell.
+
+    Raises:
+      DataError: two of them don't go together.
+    """
     if args.probe_width and args.explore != "sample":
         raise DataError(f"--probe_width: expected --explore sample, found {args.explore}")
-    base = SearchConfig(
+    return SearchConfig(
         num_beams=args.num_beams,
         beam_width=args.beam_width,
         probe_width=args.probe_width,
@@ -127,6 +174,20 @@ def _search(args: argparse.Namespace) -> int:
         pool_size=args.pool_size,
         trace=args.trace is not None,
     )
+
+
+def _search(args: argparse.Namespace) -> int:
+    guided = args.method in GUIDED
+    if guided and args.prm is None:
+        raise DataError(f"--prm: expected a reward model for --method {args.method}")
+    base = _config(args)
+    if args.plan:
+        return _plan(args, base)
+    for name in ("records", "out"):
+        if getattr(args, name) is None:
+            raise DataError(f"--{name}: expected a file")
+    records = read_queries(args.records, args.format, args.limit)
+    models = Models(load(args.policy, args.template), load(args.prm) if guided else None)
     run = run_methods(
         models,
         records,

@@ -19,7 +19,7 @@ from toolprm_jax.model.decoder import Decoder, DecoderConfig, Params
 from toolprm_jax.model.load import Weights, load_weights
 from toolprm_jax.model.sharding import param_shardings
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
-from toolprm_jax.tokens.contract import make_contract
+from toolprm_jax.tokens.contract import Contract, make_contract
 from toolprm_jax.tokens.tree import TreeBatch
 
 from .data import Fed, TreeSource, eval_batches, tree_stream
@@ -58,7 +58,7 @@ class Start(NamedTuple):
     base: str  # its name, else ""
 
 
-def _decoder(config: Config) -> DecoderConfig:
+def decoder_of(config: Config) -> DecoderConfig:
     """The shape that a config spells out.
 
     Raises:
@@ -68,6 +68,13 @@ def _decoder(config: Config) -> DecoderConfig:
         return DecoderConfig(**config.model.to_dict())
     except TypeError as error:
         raise DataError(f"model: {error}; or name a model with init") from None
+
+
+def lora_of(config: Config, contract: Contract) -> Lora:
+    """The adapter that a config spells out; a PRM's trains the rows of its markers too."""
+    rows = contract.marker_ids if config.objective == "prm" else ()
+    targets = tuple(config.lora.targets.split(","))
+    return Lora(config.lora.rank, config.lora.alpha, targets, rows)
 
 
 def _adapted(config: Config, weights: Weights, lora: Lora) -> Params | None:
@@ -112,7 +119,7 @@ def build_start(config: Config, mesh: Mesh) -> Start:
     elif config.lora.rank:
         raise DataError("lora: expected a base to adapt in init")
     else:
-        decoder = _decoder(config)
+        decoder = decoder_of(config)
     tokenizer = load_tokenizer(config.tokenizer or (weights.tokenizer if weights else ""))
     is_prm = config.objective == "prm"
     contract = make_contract(
@@ -127,12 +134,7 @@ def build_start(config: Config, mesh: Mesh) -> Start:
         return Start(codec, Tuned(Decoder(decoder)), None, (), "")
     if not config.lora.rank:
         return Start(codec, Tuned(Decoder(decoder)), weights.merged(), (), "")
-    lora = Lora(
-        config.lora.rank,
-        config.lora.alpha,
-        tuple(config.lora.targets.split(",")),
-        contract.marker_ids if is_prm else (),
-    )
+    lora = lora_of(config, contract)
     params = _adapted(config, weights, lora)
     base = weights.adapter.base if weights.adapter else config.init
     return Start(codec, Tuned(with_lora(decoder, lora), lora), params, weights.params, base)

@@ -20,9 +20,11 @@ from ml_collections import ConfigDict
 
 from toolprm_jax.annotation.command import Parser, run_command
 from toolprm_jax.annotation.records import DataError
+from toolprm_jax.plan import SHAPES
 
 from .build import Config
 from .loop import DivergedError, run
+from .plan import run_plan
 
 
 def load_config(name: str | Path) -> Config:
@@ -122,7 +124,6 @@ def parser() -> Parser:
     out.add_argument(
         "--workdir",
         type=workdir_path,
-        required=True,
         help="checkpoints, metrics.jsonl and model/; may be gs://",
     )
     out.add_argument(
@@ -144,6 +145,13 @@ def parser() -> Parser:
         metavar="FIRST:LAST",
         help="writes a jax.profiler trace of these steps to WORKDIR/profile",
     )
+    out.add_argument(
+        "--plan",
+        action="store_true",
+        help="only tells what a step needs on a device; --config.init may be shape:NAME, with NAME "
+        f"one of {', '.join(SHAPES)}",
+    )
+    out.add_argument("--topology", help="plan for a TPU slice that isn't here, such as v5e:4x4")
     return out
 
 
@@ -157,6 +165,11 @@ def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     for setting in rest:
         override(config, setting)
     config.lock()
+    if args.plan:
+        run_plan(config, args.topology)
+        return 0
+    if args.workdir is None:
+        raise DataError("--workdir: expected a directory")
     if args.distributed:
         connect(args.distributed)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -56,26 +56,32 @@ ACTIVATION_AXES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 
 
-def make_mesh(data: int = -1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+def make_mesh(
+    data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequence[Any] | None = None
+) -> Mesh:
     """A mesh over all devices.
 
     Args:
       data: size of the data axis; -1 takes the devices that the other axes leave.
       fsdp: size of the axis along which parameters and batch are split.
       tensor: size of the axis along which heads, feed-forward and vocabulary are split.
+      devices: which ones; all that there are if None.
 
     Raises:
       ValueError: the sizes don't multiply to the number of devices.
     """
-    devices = jax.device_count()
+    devices = jax.devices() if devices is None else devices
+    count = len(devices)
     if data == -1:
-        data = devices // (fsdp * tensor)
-    if data * fsdp * tensor != devices:
+        data = count // (fsdp * tensor)
+    if data * fsdp * tensor != count:
         raise ValueError(
             f"mesh data={data} fsdp={fsdp} tensor={tensor} needs {data * fsdp * tensor} devices, "
-            f"there are {devices}"
+            f"there are {count}"
         )
-    return jax.make_mesh((data, fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * 3)
+    return jax.make_mesh(
+        (data, fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices
+    )
 
 
 def _spec(mesh: Mesh, axes: tuple[str, ...], shape: tuple[int, ...]) -> PartitionSpec:
