@@ -37,6 +37,7 @@ from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.readers import read_records
 from toolprm_jax.annotation.records import Record
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
+from toolprm_jax.model.load import TOKENIZER
 from toolprm_jax.model.prm import prm_sums
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
 from toolprm_jax.tokens.contract import make_contract
@@ -49,7 +50,6 @@ ROLLOUTS, GOLD_SHARE = 9, 0.7
 STEP = 64  # tokens; lengths are padded to a multiple of it, so that few are compiled
 WAYS = ("trees", "trajectories", "distinct_trajectories", "samples", "distinct_samples")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-EMBEDDED = Path(__file__).resolve().parents[1] / "toolprm_jax" / "toolworld" / "policy"
 ROOM = 1 << 16  # tokens; more than any record has
 
 
@@ -247,7 +247,7 @@ def main() -> None:
     there, real = SHARED.is_dir(), SHARED / "toolalpaca" / "toolalpaca_114.json"
     records_file = args.records or (real if there else None)
     tokenizer = load_tokenizer(
-        args.tokenizer or (SHARED / "qwen2-tokenizer" if there else EMBEDDED)
+        args.tokenizer or (SHARED / "qwen2-tokenizer" if there else TOKENIZER)
     )
     contract = make_contract(tokenizer, len(tokenizer) + 128, "hammer", "toolprm", "label")
     codec = Codec(tokenizer, contract)

@@ -10,10 +10,12 @@ import jax
 import pytest
 from transformers import PreTrainedTokenizerBase
 
+from configs.prm_qwen2p5 import VARIANTS
 from toolprm_jax.annotation.corrupt import corruptions, gold_completion
 from toolprm_jax.annotation.jsonl import write_jsonl
 from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.readers import record_to_json
+from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.hf import save_model
 from toolprm_jax.tokens.contract import Contract
@@ -24,6 +26,7 @@ from train.main import load_config, main
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("[a-z]*.py"))
 TWINS = [f"prm_hammer2p1_3b.py:{granularity}" for granularity in ("cprm", "orm")]
+TWINS.append("prm_qwen2p5.py:1p5b_full_v5p8")
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,16 @@ def test_a_config_takes_two_steps(name: str, inputs: dict[str, Path], tmp_path: 
     assert "eval_loss" in json.loads(lines[-1])
     contract = Contract.load(tmp_path / "w" / "checkpoints" / "2")
     assert contract.granularity == (config.granularity if config.objective == "prm" else None)
+
+
+def test_every_variant_has_a_row_for_each_device() -> None:
+    for variant in VARIANTS:
+        config = load_config(ROOT / "configs" / f"prm_qwen2p5.py:{variant}")
+        rows, rest = divmod(config.data.rows_per_batch, config.accumulation)
+        assert (rows, rest) == (config.mesh.fsdp, 0)
+        assert (config.lora.rank > 0) == ("lora" in variant)
+    with pytest.raises(DataError, match="expected one of 1p5b_full_v5e16"):
+        load_config(ROOT / "configs" / "prm_qwen2p5.py:70b_full_h100")
 
 
 def test_the_papers_run_has_the_papers_numbers() -> None:
