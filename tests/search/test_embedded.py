@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from search.config import SearchConfig
-from search.run import Models, run_methods
+from search.run import calls_of
 from toolprm_jax.annotation.matching import exact_match
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.adapters import read_adapter
 from toolprm_jax.model.gguf import smollm2_file
-from toolprm_jax.model.load import EMBEDDED, load
+from toolprm_jax.model.load import EMBEDDED
 from toolprm_jax.tokens.contract import Contract
-from toolprm_jax.toolworld.masked import masked_corpus
 
 MOST_BYTES = 12_000_000
-CONFIG = SearchConfig(num_beams=2, beam_width=2, max_tokens=96, max_step_tokens=48, pool_size=256)
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -32,24 +32,22 @@ def test_an_adapter_is_small_and_has_its_contract(name: str) -> None:
     assert adapter.lora.token_ids == (contract.marker_ids if is_prm else ())
 
 
-def test_the_pair_answers_held_out_queries() -> None:
+def test_the_program_in_the_readme_answers_held_out_queries(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     try:
         smollm2_file()
     except DataError as error:
         pytest.skip(str(error))
-    models = Models(load("embedded:policy"), load("embedded:prm"))
-    records = sorted(
-        masked_corpus(31, "heldout", 12), key=lambda r: len(models.policy.codec.prompt(r))
-    )[:4]
-    runs = run_methods(
-        models, records, ["greedy", "fine_grained"], CONFIG, seed=0, batch_size=4, progress=False
-    )
-    right = {
-        method: [a.finished and exact_match(a.record, a.calls) for a in run.answers]
-        for method, run in runs.items()
-    }
-    assert all(len(values) == 4 for values in right.values())
-    assert max(map(sum, right.values())) >= 1
-    for answer in runs["fine_grained"].answers:
-        assert np.isfinite(answer.score)
-        assert answer.cost["prm_tokens"] > 0
+    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile(block, "README.md", "exec"), names)
+    out, batch, codec = names["out"], names["batch"], names["policy"].codec
+    assert len(capsys.readouterr().out.splitlines()) == 8
+    right = 0
+    for row, best in enumerate(out.best.tolist()):
+        text = codec.decode(out.tokens[row, best, : out.lengths[row, best]].tolist())
+        right += exact_match(batch.records[row], calls_of(codec, text))
+    assert right >= 3
+    assert np.isfinite(out.score[np.arange(8), out.best]).all()
+    assert (out.costs.prm_tokens > 0).all()
