@@ -20,7 +20,6 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 from configs import prm_hammer2p1_3b
-from toolprm_jax.annotation.records import DataError
 
 DEVICES = {"v5e16": 16, "v5p8": 4, "v6e8": 8, "h100": 1, "h200": 1}  # JAX devices; v5p-8 has 4
 SIZES = ("1p5b", "3b", "7b")
@@ -36,7 +35,7 @@ VARIANTS = tuple(
 
 def get_config(variant: str = "3b_lora_v5e16") -> ConfigDict:
     if variant not in VARIANTS:
-        raise DataError(f"variant: expected one of {', '.join(VARIANTS)}, found {variant!r}")
+        raise ValueError(f"variant: expected one of {', '.join(VARIANTS)}, found {variant!r}")
     size, method, machine = variant.split("_")
     config = prm_hammer2p1_3b.get_config()
     config.init = f"models/Qwen2.5-{size.replace('p', '.').upper()}-Instruct"

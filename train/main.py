@@ -51,7 +51,10 @@ def load_config(name: str | Path) -> Config:
         return module.get_config()
     if not inspect.signature(module.get_config).parameters:
         raise DataError(f"{path}: expected no variant, found {variant!r}")
-    return module.get_config(variant)
+    try:
+        return module.get_config(variant)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def override(config: Config, setting: str) -> None:
