@@ -307,12 +307,15 @@ def beam_search(
         if reward is None:
             scores = walkers.log_prob
         else:
-            pool, reward_cache, seen = assess(
+            pool, reward_cache, seen, passes = assess(
                 reward, memory, params[1], pool, reward_cache, walkers, config
             )
             scores = aggregate_scores(pool, walkers.paths, config)
             scores += config.beta * walkers.log_prob
-            costs = costs._replace(prm_tokens=costs.prm_tokens + seen)
+            costs = costs._replace(
+                prm_tokens=costs.prm_tokens + seen,
+                prm_passes=costs.prm_passes + jnp.where(arrived, passes, 0),
+            )
         if config.probe_width:
             starts = take(beams.log_prob, walk.families)
             needed = wake(pool, walkers, walk.families, starts, stands, config, reward is not None)

@@ -40,7 +40,9 @@ class Costs(NamedTuple):
     """What the search computed, per query; the prompt is not counted."""
 
     policy_tokens: Array  # int32[B]
+    policy_passes: Array  # int32[B], times that the policy's weights were read while it searched
     prm_tokens: Array  # int32[B], markers included
+    prm_passes: Array  # int32[B], likewise
     unshared_policy_tokens: Array  # int32[B], as if every walker ran alone
     unshared_prm_tokens: Array  # int32[B], likewise
     pool_high_water: Array  # int32[B], slots
@@ -137,12 +139,12 @@ def draw(
     walk: Walk,
     groups: Groups,
     config: SearchConfig,
-) -> tuple[Cache, Children]:
+) -> tuple[Cache, Children, Array]:
     """Runs the policy once after each different prefix and draws the walkers' next tokens.
 
     Returns:
-      The cache with the lanes stored, and per walker K tokens: one where draws are independent,
-      else the likeliest ones or those of Gumbel top-k.
+      The cache with the lanes stored; per walker K tokens, one where draws are independent, else
+      the likeliest ones or those of Gumbel top-k; and the number of passes, int32[].
     """
     pool, walkers = walk.pool, walk.walkers
     batch, width = walkers.nodes.shape
@@ -351,7 +353,7 @@ def walk_on(
         going = under_way(walk)
         computed = jnp.sum(walk.walkers.status == ACTIVE, axis=1)
         groups = group(walk.walkers)
-        cache, children = draw(expand, memory, grammar, keys, walk, groups, config)
+        cache, children, passes = draw(expand, memory, grammar, keys, walk, groups, config)
         if config.explore == "sample":
             tokens, log_probs = children.tokens[..., 0], children.log_probs[..., 0]
         else:
@@ -361,6 +363,7 @@ def walk_on(
         costs = walk.costs
         costs = costs._replace(
             policy_tokens=costs.policy_tokens + groups.counts,
+            policy_passes=costs.policy_passes + going * passes,
             unshared_policy_tokens=costs.unshared_policy_tokens + computed,
             pool_high_water=jnp.maximum(costs.pool_high_water, appended.pool.used),
         )

@@ -134,7 +134,7 @@ def in_passes(
     config: SearchConfig,
     cache: Cache,
     carry: Carry,
-) -> tuple[Cache, Carry]:
+) -> tuple[Cache, Carry, Array]:
     """Runs the queries' lists through a model, densely packed, in their order.
 
     Each query's list is cut into rows, and as many rows as may be run at once. A pass takes the
@@ -150,6 +150,9 @@ def in_passes(
       config: its `max_lanes` limits a pass.
       cache: of the model.
       carry: what `run` accumulates.
+
+    Returns:
+      The cache, what was accumulated, and the number of passes, int32[].
 
     Source: our choice.
     """
@@ -177,12 +180,11 @@ def in_passes(
 
     branches = [partial(one, rows) for rows in sizes]
 
-    def next_pass(state: tuple[Array, Cache, Carry]) -> tuple[Array, Cache, Carry]:
-        first, cache, _ = state
+    def next_pass(state: tuple[Array, Cache, Carry, Array]) -> tuple[Array, Cache, Carry, Array]:
+        first, cache, _, passes = state
         which = smallest(sizes, total - first)
-        first, carry, stored = jax.lax.switch(which, branches, *state)
-        return first, memory.store(cache, *stored), carry
+        first, carry, stored = jax.lax.switch(which, branches, *state[:3])
+        return first, memory.store(cache, *stored), carry, passes + 1
 
-    begin = (jnp.int32(0), cache, carry)
-    _, cache, carry = jax.lax.while_loop(lambda state: state[0] < total, next_pass, begin)
-    return cache, carry
+    begin = (jnp.int32(0), cache, carry, jnp.int32(0))
+    return jax.lax.while_loop(lambda state: state[0] < total, next_pass, begin)[1:]

@@ -41,13 +41,14 @@ def assess(
     cache: Cache,
     walkers: Walkers,
     config: SearchConfig,
-) -> tuple[Pool, Cache, Array]:
+) -> tuple[Pool, Cache, Array, Array]:
     """Shows the reward model the tokens and markers that it hasn't seen yet.
 
     Only what leads to a walker that reached a boundary is run, each token and marker once.
 
     Returns:
-      The pool with `log_p` filled in, the cache, and the tokens run, int32[B].
+      The pool with `log_p` filled in, the cache, the tokens run, int32[B], and the number of
+      passes, int32[].
     """
     batch, size = pool.tokens.shape
     reached = walkers.status == STOPPED
@@ -87,9 +88,9 @@ def assess(
     log_p = pool.log_p.reshape(batch, -1)
     longest = size * (1 + MAX_EVENTS)
     width = min(config.prm_lane_width, longest)
-    cache, log_p = in_passes(judge, memory, counts, longest, width, config, cache, log_p)
+    cache, log_p, passes = in_passes(judge, memory, counts, longest, width, config, cache, log_p)
     pool = pool._replace(log_p=log_p.reshape(pool.log_p.shape), scored=pool.scored | needed)
-    return pool, cache, counts
+    return pool, cache, counts, passes
 
 
 def aggregate_scores(pool: Pool, paths: Array, config: SearchConfig) -> Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from plain_search import Beam
-from toy_search import BASE, reference, toy_params, toy_search
+from toy_search import BASE, own_results, reference, toy_params, toy_search
 
 from search.beam import DEAD, FINISHED, LIVE
 from search.config import Aggregate
@@ -53,6 +53,8 @@ def test_equals_the_plain_search(name: str) -> None:
         beams, sampled = plain.search(keys[row], config)
         assert sampled == output.costs.unshared_policy_tokens[row]
         assert output.costs.policy_tokens[row] <= sampled
+        # Each token of a decision takes a pass at least, each pass runs some lanes.
+        assert max(output.lengths[row]) <= output.costs.policy_passes[row]
         for rank, beam in enumerate(beams):
             length = int(output.lengths[row, rank])
             assert output.tokens[row, rank, :length].tolist() == beam.tokens
@@ -76,8 +78,8 @@ def test_a_batch_equals_its_rows_alone(probe_width: int) -> None:
     for row in range(4):
         alone = toy_search(params, keys[row : row + 1], config)
         for whole, part in zip(
-            jax.tree.leaves(together._replace(trace=None)),
-            jax.tree.leaves(alone._replace(trace=None)),
+            jax.tree.leaves(own_results(together)),
+            jax.tree.leaves(own_results(alone)),
             strict=True,
         ):
             np.testing.assert_array_equal(whole[row], part[0])

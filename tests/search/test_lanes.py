@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_search import BASE, toy_params, toy_search
+from toy_search import BASE, own_results, toy_params, toy_search
 
 from search.config import SearchConfig
 from search.lanes import Lanes, Memory, Rows, in_passes, make_lanes
@@ -57,12 +57,12 @@ def visits(counts: Any, lane_width: int, max_lanes: int) -> Any:
 def test_every_entry_is_run_and_stored_once(
     lane_width: int, max_lanes: int, lengths: list[int]
 ) -> None:
-    stored, (times, turns) = visits(jnp.asarray(lengths, jnp.int32), lane_width, max_lanes)
+    stored, (times, turns), passes = visits(jnp.asarray(lengths, jnp.int32), lane_width, max_lanes)
     width = min(lane_width, LONGEST)
     total = sum(-(-length // width) for length in lengths)
     # The largest pass is used until less is left; what is left takes at most one pass more.
     most = min(5 * -(-LONGEST // width), max(max_lanes // width, 1))
-    assert int(turns) - 1 == -(-total // most)
+    assert int(turns) - 1 == passes == -(-total // most)
     order = []
     for query, length in enumerate(lengths):
         assert (np.asarray(times[query, :length]) > 0).all()
@@ -166,9 +166,9 @@ def test_patience_changes_no_result(explore: Any) -> None:
     params = toy_params(11)
     keys = jax.random.split(jax.random.key(12), 6)
     config = replace(BASE, trace=True, explore=explore)
-    in_step = toy_search(params, keys, replace(config, patience=1.0))
+    in_step = own_results(toy_search(params, keys, replace(config, patience=1.0)))
     assert len(set(in_step.decisions.tolist())) > 1
     for patience in (0.0, 0.5):
-        out = toy_search(params, keys, replace(config, patience=patience))
+        out = own_results(toy_search(params, keys, replace(config, patience=patience)))
         for a, b in zip(jax.tree.leaves(in_step), jax.tree.leaves(out), strict=True):
             np.testing.assert_array_equal(a, b)

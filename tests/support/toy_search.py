@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -74,6 +75,12 @@ def toy_search(
         config,
         schema,
     )
+
+
+def own_results(output: SearchOutput) -> SearchOutput:
+    """What depends on a query alone: without the passes that serve a whole batch."""
+    costs: Any = output.costs
+    return output._replace(costs=costs._replace(policy_passes=None, prm_passes=None))
 
 
 def reference(params) -> Reference:

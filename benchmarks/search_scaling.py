@@ -1,0 +1,219 @@
+"""What exploring more costs: one JSON line on standard output.
+
+    python benchmarks/search_scaling.py [--quick]
+
+The embedded policy and reward model answer held-out queries of the embedded corpus by fine-grained
+search, with one of M, N, queries at once and length of the prompt growing and the others fixed.
+Each group's configurations run in turn, and the medians of the turns are kept; compilation is not
+timed, prefill is. Prompts are made longer by tokens of no meaning before them.
+
+Without sharing, every candidate of a decision is a query of its own: its prompt runs through the
+policy and, with its text and its markers, through the reward model. Both sides make the first
+decision of a query with N x M candidates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from search.config import SearchConfig
+from search.methods import fine_grained_search, method_config
+from search.models import DecoderPolicy, DecoderReward, Prompts
+from search.run import Models, make_batches, record_keys
+from toolprm_jax.annotation.grammar import Kind
+from toolprm_jax.model.load import load
+from toolprm_jax.model.prm import step_logits
+from toolprm_jax.tokens.tree import TreeBatch, TreeBuilder, pack
+from toolprm_jax.toolworld.masked import masked_corpus
+
+BASE = SearchConfig(num_beams=4, beam_width=16, beta=0.1, max_tokens=96, pool_size=2048)
+ROW_STEP = 64  # tokens that the rows of candidates without sharing are padded to
+
+
+class Sample(NamedTuple):
+    """What one configuration took."""
+
+    seconds: float
+    policy_tokens: float  # a query, after the prompt
+    prm_tokens: float
+
+
+class Bench:
+    """The models, and queries in batches of any size and prompt length."""
+
+    def __init__(self) -> None:
+        self.models = Models(load("embedded:policy"), load("embedded:prm"))
+        self.records = list(masked_corpus(77, "heldout", 64))
+
+    def inputs(self, queries: int, prompt_tokens: int = 0) -> tuple[jax.Array, Prompts]:
+        """Keys and prompts; longer ones where `prompt_tokens` is more than they have."""
+        codec = self.models.policy.codec
+        batch = next(make_batches(codec, self.records[:queries], queries, 1))
+        keys, prompts = record_keys(0, batch.records), batch.prompts
+        if not prompt_tokens:
+            return keys, prompts
+        rows = []
+        filler = codec.encode(" and so on") * prompt_tokens
+        for row, length in zip(np.asarray(prompts.tokens), prompts.lengths.tolist(), strict=True):
+            more = max(prompt_tokens - length, 0)
+            rows.append([int(row[0]), *filler[:more], *row[1:length].tolist()][:prompt_tokens])
+        return keys, Prompts(jnp.asarray(rows), jnp.full(queries, prompt_tokens))
+
+    def search(
+        self, config: SearchConfig, keys: jax.Array, prompts: Prompts
+    ) -> Callable[[], Sample]:
+        """A search that is compiled and warm."""
+        policy, prm = self.models.policy, self.models.prm
+        assert prm is not None
+        statics = DecoderPolicy(policy.model), DecoderReward.of(prm.model, prm.codec.contract)
+        inputs = ((policy.params, prm.params), keys, prompts, self.models.grammar, config)
+        program = fine_grained_search.lower(*statics, *inputs).compile()
+
+        def run() -> Sample:
+            start = time.perf_counter()
+            out = jax.block_until_ready(program(*inputs))
+            seconds = time.perf_counter() - start
+            if any(flag.any() for flag in (out.flags.pool_overflow, out.flags.length_overflow)):
+                print(f"warning: {config} overflowed", file=sys.stderr)
+            tokens = (out.costs.policy_tokens, out.costs.prm_tokens)
+            return Sample(seconds, *(float(jnp.mean(each)) for each in tokens))
+
+        run()
+        return run
+
+    def without_sharing(
+        self, config: SearchConfig, keys: jax.Array, prompts: Prompts
+    ) -> Callable[[], Sample]:
+        """The first decision of one query, each candidate a query of its own."""
+        policy, prm = self.models.policy, self.models.prm
+        assert prm is not None
+        count = config.num_beams * config.beam_width
+        apart = replace(config, num_beams=1, beam_width=1, max_decisions=1)
+        many = jax.tree.map(lambda x: jnp.repeat(x[:1], count, axis=0), prompts)
+        inputs = ((policy.params, None), jax.random.split(keys[0], count), many)
+        static = DecoderPolicy(policy.model), None
+        decode = fine_grained_search.lower(*static, *inputs, self.models.grammar, apart).compile()
+        prompt = prompts.tokens[0, : int(prompts.lengths[0])].tolist()
+        contract = prm.codec.contract
+        judge = jax.jit(
+            lambda params, batch: step_logits(prm.model, params, batch, contract.label_ids)
+        )
+
+        def rows(tokens: Any, lengths: Any, size: int) -> TreeBatch:
+            trees = []
+            for row, length in zip(
+                np.asarray(tokens)[:, 0], np.asarray(lengths)[:, 0], strict=True
+            ):
+                builder = TreeBuilder()
+                path = [*prompt, *row[:length].tolist()]
+                nodes = builder.add_path(path)
+                marker = contract.marker_ids[Kind.FUNC_NAME]
+                builder.add_marker(nodes[-1], marker, Kind.FUNC_NAME, 1)
+                trees.append(builder.build())
+            return jax.tree.map(
+                lambda *parts: np.concatenate(parts), *(pack([tree], size) for tree in trees)
+            )
+
+        size = -(-(len(prompt) + config.max_step_tokens + 1) // ROW_STEP) * ROW_STEP
+
+        def run() -> Sample:
+            start = time.perf_counter()
+            out = decode(*inputs, self.models.grammar, apart)
+            batch = rows(out.tokens, out.lengths, size)
+            jax.block_until_ready(judge(prm.params, batch))
+            new = float(jnp.sum(out.lengths)) + count * len(prompt)
+            return Sample(time.perf_counter() - start, new, new + count)
+
+        run()
+        return run
+
+
+def in_turn(runs: dict[int, Callable[[], Sample]], turns: int, name: str) -> dict[int, Sample]:
+    """Medians over turns in which each runs once."""
+    found: dict[int, list[Sample]] = {key: [] for key in runs}
+    for _ in range(turns):
+        for key, run in runs.items():
+            found[key].append(run())
+    out = {
+        key: Sample(*map(statistics.median, zip(*samples, strict=True)))
+        for key, samples in found.items()
+    }
+    for key, sample in out.items():
+        print(
+            f"{name} {key}: {sample.seconds:.2f} s, {sample.policy_tokens:.0f} policy and "
+            f"{sample.prm_tokens:.0f} PRM tokens a query",
+            file=sys.stderr,
+        )
+    return out
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer sizes")
+    args = parser.parse_args()
+    bench, turns, queries = Bench(), (1 if args.quick else 3), (2 if args.quick else 8)
+    fine = method_config("fine_grained", BASE)
+    here = bench.inputs(queries)
+
+    widths = (1, 16) if args.quick else (1, 4, 16, 64)
+    by_width = in_turn(
+        {m: bench.search(replace(fine, beam_width=m), *here) for m in widths}, turns, "M"
+    )
+    first = replace(fine, max_decisions=1)
+    one = bench.inputs(1)
+    sharing = in_turn(
+        {1: bench.search(first, *one), 0: bench.without_sharing(first, *one)}, turns, "sharing"
+    )
+    result: dict[str, Any] = {
+        "tokens_m16_over_m1": by_width[16].policy_tokens / by_width[1].policy_tokens,
+        "time_m16_over_m1": by_width[16].seconds / by_width[1].seconds,
+        "no_sharing_over_ours": sharing[0].seconds / sharing[1].seconds,
+    }
+    if not args.quick:
+        result["tokens_m64_over_m1"] = by_width[64].policy_tokens / by_width[1].policy_tokens
+        result["time_m64_over_m1"] = by_width[64].seconds / by_width[1].seconds
+        beams = (1, 4, 16)
+        by_beams = in_turn(
+            {n: bench.search(replace(fine, num_beams=n, beam_width=4), *here) for n in beams},
+            turns,
+            "N",
+        )
+        result["time_n16_over_n1"] = by_beams[16].seconds / by_beams[1].seconds
+        narrow = replace(fine, beam_width=4)
+        batches = (1, 8, 32)
+        by_batch = in_turn(
+            {b: bench.search(narrow, *bench.inputs(b)) for b in batches}, turns, "batch"
+        )
+        result["time_per_query_b32_over_b1"] = by_batch[32].seconds / 32 / by_batch[1].seconds
+        lengths = (500, 1000, 4000)
+        by_prompt = in_turn(
+            {t: bench.search(narrow, *bench.inputs(1, t)) for t in lengths}, turns, "prompt"
+        )
+        result["time_prompt4000_over_500"] = by_prompt[4000].seconds / by_prompt[500].seconds
+    print(
+        json.dumps(
+            {
+                "benchmark": "search_scaling",
+                **{key: round(value, 2) for key, value in result.items()},
+                "queries": queries,
+                "quick": args.quick,
+                "device": jax.devices()[0].device_kind,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
