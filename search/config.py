@@ -51,8 +51,9 @@ class SearchConfig:
       lane_width: tokens of a row of the policy; a row is of one query, and reads its keys and
         values once.
       prm_lane_width: tokens of a row of the reward model, which gets many at once.
-      max_lanes: most tokens of all queries that a model runs at once; passes a half, a quarter and
-        an eighth as large are compiled too, and run where they suffice.
+      max_lanes: most tokens of all queries that a model runs at once.
+      pass_sizes: in how many sizes a pass is compiled, each half of the one before; the smallest
+        that suffices is run. Fewer compile faster.
       patience: share of the searching queries that must have come to the end of a decision before
         the reward model is asked, while the others wait; 1 keeps all in step. It changes no
         result.
@@ -81,6 +82,7 @@ class SearchConfig:
     lane_width: int = 4
     prm_lane_width: int = 16
     max_lanes: int = 256
+    pass_sizes: int = 4
     patience: float = 0.5
     in_step: str = ""
     trace: bool = False

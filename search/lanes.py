@@ -105,12 +105,15 @@ class Rows(NamedTuple):
     active: Array  # bool[R, W]
 
 
-def buckets(most: int, fewest: int) -> list[int]:
-    """Sizes that a program is compiled for, rising: `most`, its half, quarter and eighth.
+def buckets(most: int, fewest: int, count: int = 4) -> list[int]:
+    """Sizes that a program is compiled for, rising: `most`, its half, quarter and so on.
 
-    None but `most` is smaller than `fewest`.
+    Args:
+      most: the largest.
+      fewest: none but `most` is smaller.
+      count: how many there are at most.
     """
-    sizes = [most >> halvings for halvings in (3, 2, 1)]
+    sizes = [most >> halvings for halvings in range(count - 1, 0, -1)]
     return [*(size for size in sizes if size >= fewest), most]
 
 
@@ -160,7 +163,7 @@ def in_passes(
     ends = starts + -(-counts // width)
     batch, total = counts.shape[0], together(ends[-1], config.in_step)
     most = min(batch * -(-longest // width), max(config.max_lanes // width, 1))
-    sizes = buckets(most, _FEWEST_ROWS)
+    sizes = buckets(most, _FEWEST_ROWS, config.pass_sizes)
 
     def one(rows: int, first: Array, cache: Cache, carry: Carry) -> Any:
         number = first + jnp.arange(rows, dtype=jnp.int32)

@@ -23,7 +23,9 @@ from toolprm_jax.model.score import score_completion
 from toolprm_jax.tokens.steps_file import rollout_from_json
 from toolprm_jax.toolworld.masked import masked_corpus
 
-TINY = SearchConfig(num_beams=2, beam_width=2, max_tokens=48, max_step_tokens=24, pool_size=128)
+TINY = SearchConfig(
+    num_beams=2, beam_width=2, max_tokens=48, max_step_tokens=24, pool_size=128, pass_sizes=1
+)
 
 
 def test_a_stopped_comparison_goes_on(

@@ -33,7 +33,8 @@ BASE = SearchConfig(
     temperature=0.8,
     max_tokens=96,
     max_step_tokens=48,
-    pool_size=256,
+    pool_size=192,
+    pass_sizes=2,
     trace=True,
 )
 

@@ -19,7 +19,7 @@ SHAPE = DecoderConfig(
     vocab_size=512, hidden_size=32, intermediate_size=64, num_layers=2, num_heads=4,
     num_kv_heads=4, head_dim=8,
 )  # fmt: skip
-CONFIG = SearchConfig(num_beams=2, beam_width=2, max_tokens=32, pool_size=64)
+CONFIG = SearchConfig(num_beams=2, beam_width=2, max_tokens=32, pool_size=64, pass_sizes=1)
 
 
 def test_the_plan_counts_what_a_device_holds() -> None:

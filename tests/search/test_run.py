@@ -129,7 +129,9 @@ def test_no_method_pays_for_compiling(models: Models, monkeypatch: pytest.Monkey
     jax.monitoring.register_event_duration_secs_listener(listen)
     monkeypatch.setattr("search.run.time", SimpleNamespace(perf_counter=lambda: compiled))
     records = list(masked_corpus(7, "heldout", 3))
-    base = SearchConfig(num_beams=1, beam_width=2, max_tokens=8, max_step_tokens=8, pool_size=64)
+    base = SearchConfig(
+        num_beams=1, beam_width=2, max_tokens=8, max_step_tokens=8, pool_size=64, pass_sizes=1
+    )
     methods: tuple[Method, ...] = ("greedy", "best_of_n")
     try:
         runs = run_methods(models, records, methods, base, seed=0, batch_size=2, progress=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +13,15 @@ from toy_search import own_results
 from search.config import SearchConfig
 from search.methods import fine_grained_search
 from search.models import DecoderPolicy, DecoderReward, Prompts
+from search.output import SearchOutput
 from search.run import Models, make_batches, record_keys
 from search.sharded import place, sharded_search
 from toolprm_jax.model.sharding import make_mesh
 from toolprm_jax.toolworld.masked import masked_corpus
 
-CONFIG = SearchConfig(num_beams=2, beam_width=2, max_step_tokens=24, max_tokens=48, pool_size=128)
+CONFIG = SearchConfig(
+    num_beams=2, beam_width=2, max_step_tokens=24, max_tokens=48, pool_size=128, pass_sizes=2
+)
 
 
 def statics(models: Models) -> tuple[DecoderPolicy, DecoderReward]:
@@ -25,16 +30,24 @@ def statics(models: Models) -> tuple[DecoderPolicy, DecoderReward]:
     return DecoderPolicy(models.policy.model), reward
 
 
-@pytest.mark.parametrize("tensor", [1, 4])
-def test_a_mesh_finds_what_one_device_finds(models: Models, tensor: int) -> None:
+@pytest.fixture(scope="module")
+def alone(models: Models) -> tuple[Any, SearchOutput]:
+    """Parameters, keys and prompts, and what one device makes of them."""
     assert models.prm is not None
     params = (models.policy.params, models.prm.params)
     records = list(masked_corpus(5, "heldout", 24))
     batch = next(make_batches(models.policy.codec, records, 8, 3))
-    keys = record_keys(0, batch.records)
-    one = fine_grained_search(*statics(models), params, keys, batch.prompts, models.grammar, CONFIG)
+    inputs = (params, record_keys(0, batch.records), batch.prompts)
+    return inputs, fine_grained_search(*statics(models), *inputs, models.grammar, CONFIG)
+
+
+@pytest.mark.parametrize("tensor", [1, 4])
+def test_a_mesh_finds_what_one_device_finds(
+    models: Models, alone: tuple[Any, SearchOutput], tensor: int
+) -> None:
+    inputs, one = alone
     mesh = make_mesh(tensor=tensor)
-    laid_out = place(mesh, params, keys, batch.prompts)
+    laid_out = place(mesh, *inputs)
     assert laid_out[1].addressable_shards[0].data.shape == (tensor,)
     kernel = laid_out[0][0]["params"]["layers"]["mlp"]["up_proj"]["kernel"]
     assert kernel.addressable_shards[0].data.shape[-1] == kernel.shape[-1] // tensor

@@ -140,11 +140,10 @@ def shared_completions(folder: Path, dress: Dress) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("dress", DRESSES)
-@pytest.mark.parametrize("name", ["qwen_tokenizer", "small_tokenizer"])
 def test_every_completion_of_the_public_data_fires_the_same_decisions(
-    name: str, dress: Dress, shared_data: Path, request: pytest.FixtureRequest
+    dress: Dress, shared_data: Path, qwen_tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    tokenizer: PreTrainedTokenizerBase = request.getfixturevalue(name)
+    tokenizer = qwen_tokenizer
     rows = len(tokenizer) + len(Kind)
     template = "hammer" if dress == "list" else "qwen"
     codec = Codec(tokenizer, make_contract(tokenizer, rows, template))

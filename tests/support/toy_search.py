@@ -107,4 +107,5 @@ BASE = SearchConfig(
     lane_width=2,
     prm_lane_width=3,
     max_lanes=6,
+    pass_sizes=2,
 )
