@@ -35,12 +35,12 @@ def test_a_stopped_comparison_goes_on(
     data = tmp_path / "data"
     (data / "bfcl").mkdir(parents=True)
     (data / "toolalpaca").mkdir()
-    records = list(masked_corpus(5, "heldout", 4))
+    records = list(masked_corpus(5, "heldout", 2))
     for name in compare.DATA_SETS.values():
         write_jsonl(data / name, map(record_to_json, records))
     out = tmp_path / "compare.json"
     argv = ["--policy", tiny_pair.policy, "--prm", tiny_pair.prm, "--data", str(data)]
-    argv += ["--limit", "6", "--batch_size", "2", "--out", str(out)]
+    argv += ["--limit", "4", "--batch_size", "2", "--out", str(out)]
     real, seen = compare.search_batches, list[int]()
     stop_at = 2
 
@@ -57,8 +57,8 @@ def test_a_stopped_comparison_goes_on(
     assert not out.exists()
     stop_at, before = 0, len(seen)
     assert compare.main([*argv, "--runs", str(tmp_path / "runs")]) == 0
-    # One of the first set's three batches was done, two were left; then two sets of two.
-    assert len(seen) - before == 2 + 2 + 2
+    # One of the first set's two batches was done, one was left; then two sets of one.
+    assert len(seen) - before == 1 + 1 + 1
     rows = json.loads(out.read_text())
     again = len(seen)
     assert compare.main([*argv, "--runs", str(tmp_path / "runs")]) == 0
@@ -70,7 +70,7 @@ def test_a_stopped_comparison_goes_on(
         (name, method) for name in sets for method in compare.METHODS
     ]
     assert all(set(RESULT_KEYS) <= row.keys() for row in rows)
-    assert [row["queries"] for row in rows[:: len(compare.METHODS)]] == [6, 4, 4]
+    assert [row["queries"] for row in rows[:: len(compare.METHODS)]] == [4, 2, 2]
     fine = [row for row in rows if row["method"] == "fine_grained"]
     assert all(row["diff_low"] <= row["diff"] <= row["diff_high"] for row in fine)
 
