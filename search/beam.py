@@ -33,6 +33,7 @@ from .explore import (
 from .lanes import Cache, Lanes, Memory, Own, together
 from .output import SearchOutput, Trace, completions, new_trace
 from .pool import Pool, choose, compact, new_pool, permute_pool, take
+from .sampling import Ranks
 from .schema import Schema
 from .score import Reward, aggregate_scores, assess, is_labelled
 from .tracker import Grammar, Tracker, initial
@@ -249,9 +250,14 @@ def beam_search(
         status=jnp.where(place == 0, LIVE, EMPTY),
         copies=jnp.ones((batch, width), jnp.int32),
     )
-    walkers, families = deal(beams, num_walkers, config.max_step_tokens)
-    walkers, ranks = set_out(walkers, families, config)
-    walkers = hold_back(walkers, families, config)
+
+    def depart(beams: Beams) -> tuple[Walkers, Array, Ranks]:
+        """Walkers that set out from beams, the beam of each, and their ranks."""
+        walkers, families = deal(beams, num_walkers, config.max_step_tokens)
+        walkers, ranks = set_out(walkers, families, config)
+        return hold_back(walkers, families, config), families, ranks
+
+    walkers, families, ranks = depart(beams)
     start = _State(
         going=jnp.int32(0),
         decisions=zeros,
@@ -357,9 +363,7 @@ def beam_search(
             at = (jnp.arange(batch), jnp.where(arrived, decisions, config.max_decisions))
             trace = jax.tree.map(lambda a, b: a.at[at].set(b, mode="drop"), trace, now)
         after = state._replace(decisions=decisions + arrived, beams=beams)
-        dealt, families = deal(beams, num_walkers, config.max_step_tokens)
-        dealt, ranks = set_out(dealt, families, config)
-        dealt = hold_back(dealt, families, config)
+        dealt, families, ranks = depart(beams)
         # A query that is done keeps walkers that go nowhere.
         dealt = dealt._replace(status=jnp.where(searching(after)[:, None], dealt.status, IDLE))
         fresh = (jnp.zeros_like(walk.step), dealt, families, ranks)

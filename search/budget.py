@@ -8,13 +8,8 @@ from jax import Array
 from .config import SearchConfig
 from .explore import ACTIVE, HELD, IDLE, Walkers
 from .pool import Pool, take
+from .sampling import place_in_family
 from .score import is_labelled
-
-
-def _place(families: Array) -> Array:
-    """Each walker's number within its family, int32[B, W]."""
-    same = families[:, :, None] == families[:, None, :]
-    return jnp.sum(jnp.tril(same, k=-1), axis=2)
 
 
 def hold_back(walkers: Walkers, families: Array, config: SearchConfig) -> Walkers:
@@ -27,7 +22,7 @@ def hold_back(walkers: Walkers, families: Array, config: SearchConfig) -> Walker
     """
     if not config.probe_width:
         return walkers
-    late = (walkers.status == ACTIVE) & (_place(families) >= config.probe_width)
+    late = (walkers.status == ACTIVE) & (place_in_family(families) >= config.probe_width)
     return walkers._replace(status=jnp.where(late, HELD, walkers.status))
 
 
@@ -75,7 +70,7 @@ def wake(
     held = walkers.status == HELD
     left = jnp.sum(family & held[..., None], axis=1)
     wanted = jnp.round((1.0 - sure) * left).astype(jnp.int32)
-    return held & (_place(families) - config.probe_width < take(wanted, families))
+    return held & (place_in_family(families) - config.probe_width < take(wanted, families))
 
 
 def woken(walkers: Walkers, needed: Array) -> Walkers:

@@ -14,7 +14,7 @@ from toolprm_jax.annotation.jsonl import write_jsonl
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.decoder import abstract_params, num_params
 from toolprm_jax.model.load import load
-from toolprm_jax.plan import SHAPES, planned_devices, print_plan, shape_of
+from toolprm_jax.plan import add_plan, planned_devices, print_plan, shape_of
 from toolprm_jax.tokens.prompts import TEMPLATES
 
 from .config import Aggregate, Explore, SchemaUse, SearchConfig
@@ -101,13 +101,7 @@ def parser() -> Parser:
     out.add_argument("--seed", type=whole_number(0), default=0)
     out.add_argument("--out", help="answers file to write")
     out.add_argument("--trace", help="directory for one picture of the search tree per query")
-    out.add_argument(
-        "--plan",
-        action="store_true",
-        help="only tells what the search needs on a device; models may be shape:NAME, with NAME "
-        f"one of {', '.join(SHAPES)}",
-    )
-    out.add_argument("--topology", help="plan for a TPU slice that isn't here, such as v5e:2x4")
+    add_plan(out, "the search", "a model")
     out.add_argument("--tensor", type=whole_number(1), default=1, help="plan: devices per model")
     out.add_argument(
         "--prompt_tokens", type=whole_number(1), default=1024, help="plan: length of the prompts"

@@ -10,11 +10,8 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, abstract_params
-from toolprm_jax.model.load import EMBEDDED, TOKENIZER
 from toolprm_jax.model.sharding import make_mesh, param_shardings
-from toolprm_jax.plan import Plan, make_plan
-from toolprm_jax.tokens.codec import Codec, load_tokenizer
-from toolprm_jax.tokens.contract import Contract
+from toolprm_jax.plan import Plan, any_codec, make_plan
 
 from .config import SearchConfig
 from .models import DecoderPolicy, DecoderReward, Prompts
@@ -71,9 +68,8 @@ def plan_search(
             param_shardings(mesh, abstract),
         )
 
-    # What a text side holds is of no weight here: any will do.
-    contract = Contract.load(EMBEDDED["embedded:prm"])
-    codec = Codec(load_tokenizer(TOKENIZER), contract)
+    codec = any_codec()
+    contract = codec.contract
     params = (weights(policy), weights(prm))
     rows = policy.vocab_size
     grammar = grammar_from_pieces(

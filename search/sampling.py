@@ -157,6 +157,12 @@ def best_children(
     return Children(tokens.astype(jnp.int32), chances, Ranks(mine, keys))
 
 
+def place_in_family(families: Array) -> Array:
+    """How many walkers of its family stand before each, int32[B, W]."""
+    same = families[:, :, None] == families[:, None, :]
+    return jnp.sum(jnp.tril(same, k=-1), axis=2)
+
+
 def survivors(
     families: Array, ended: Array, last: Array, active: Array, ranks: Ranks, children: Children
 ) -> tuple[Array, Array]:
@@ -174,7 +180,7 @@ def survivors(
       int32[B, W], for each walker an index into the W walkers followed by the W * K children, and
       bool[B, W], whether there is one.
     """
-    batch, width, count = children.tokens.shape
+    batch, _, count = children.tokens.shape
     own = jnp.where(ended, jnp.where(last, 1, 0), 2)
     alive = active[..., None] & (children.ranks.key > -jnp.inf)
     group = jnp.concatenate([own, jnp.where(alive, 0, 2).reshape(batch, -1)], axis=1)
@@ -183,7 +189,5 @@ def survivors(
     order = jnp.lexsort((-key, group, family), axis=1)
     # A family of n walkers has n * (1 + K) entries, next to each other.
     before = jnp.sum(families[:, None, :] < families[:, :, None], axis=2)
-    same = families[:, None, :] == families[:, :, None]
-    place = jnp.sum(same & jnp.tri(width, k=-1, dtype=bool)[None], axis=2)
-    chosen = take(order, before * (1 + count) + place)
+    chosen = take(order, before * (1 + count) + place_in_family(families))
     return chosen, take(group, chosen) < 2

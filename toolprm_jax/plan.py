@@ -15,11 +15,14 @@ from jax.experimental import topologies
 from rich.console import Console
 from rich.table import Table
 
+from .annotation.command import Parser
 from .annotation.records import DataError
 from .model.decoder import DecoderConfig
 from .model.hf import CONFIG_FILE, read_json
 from .model.hf_config import config_from_hf
-from .model.load import load_weights
+from .model.load import EMBEDDED, TOKENIZER, load_weights
+from .tokens.codec import Codec, load_tokenizer
+from .tokens.contract import Contract
 
 # Bytes of memory of one JAX device, from its maker's data sheet, by `device_kind`.
 MEMORY = {
@@ -101,6 +104,28 @@ def shape_of(name: str, **changes: Any) -> DecoderConfig:
     if key not in SHAPES:
         raise DataError(f"{name}: no such shape; expected one of {', '.join(SHAPES)}")
     return dataclasses.replace(SHAPES[key], **changes)
+
+
+def any_codec() -> Codec:
+    """A text side for programs that are only compiled, where what it holds is of no weight."""
+    return Codec(load_tokenizer(TOKENIZER), Contract.load(EMBEDDED["embedded:prm"]))
+
+
+def add_plan(parser: Parser, what: str, model: str) -> None:
+    """Adds --plan and --topology.
+
+    Args:
+      parser: of a command.
+      what: is planned.
+      model: the argument that may be a shape.
+    """
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help=f"only tells what {what} needs on a device; {model} may be shape:NAME, with NAME one "
+        f"of {', '.join(SHAPES)}",
+    )
+    parser.add_argument("--topology", help="plan for a TPU slice that isn't here, such as v5e:2x4")
 
 
 def planned_devices(topology: str | None) -> Sequence[Any]:

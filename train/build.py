@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,11 +69,14 @@ def decoder_of(config: Config) -> DecoderConfig:
         raise DataError(f"model: {error}; or name a model with init") from None
 
 
-def lora_of(config: Config, contract: Contract) -> Lora:
-    """The adapter that a config spells out; a PRM's trains the rows of its markers too."""
+def tuned_of(config: Config, decoder: DecoderConfig, contract: Contract) -> Tuned:
+    """What a config trains of a decoder; a PRM's adapter trains the rows of its markers too."""
+    if not config.lora.rank:
+        return Tuned(Decoder(decoder))
     rows = contract.marker_ids if config.objective == "prm" else ()
     targets = tuple(config.lora.targets.split(","))
-    return Lora(config.lora.rank, config.lora.alpha, targets, rows)
+    lora = Lora(config.lora.rank, config.lora.alpha, targets, rows)
+    return Tuned(with_lora(decoder, lora), lora)
 
 
 def _adapted(config: Config, weights: Weights, lora: Lora) -> Params | None:
@@ -129,15 +131,14 @@ def build_start(config: Config, mesh: Mesh) -> Start:
         granularity=config.granularity if is_prm else None,
         target=config.target if is_prm else None,
     )
-    codec = Codec(tokenizer, contract)
+    codec, tuned = Codec(tokenizer, contract), tuned_of(config, decoder, contract)
     if weights is None:
-        return Start(codec, Tuned(Decoder(decoder)), None, (), "")
-    if not config.lora.rank:
-        return Start(codec, Tuned(Decoder(decoder)), weights.merged(), (), "")
-    lora = lora_of(config, contract)
-    params = _adapted(config, weights, lora)
+        return Start(codec, tuned, None, (), "")
+    if tuned.lora is None:
+        return Start(codec, tuned, weights.merged(), (), "")
+    params = _adapted(config, weights, tuned.lora)
     base = weights.adapter.base if weights.adapter else config.init
-    return Start(codec, Tuned(with_lora(decoder, lora), lora), params, weights.params, base)
+    return Start(codec, tuned, params, weights.params, base)
 
 
 def build_source(config: Config, codec: Codec, *, heldout: bool) -> Any:
@@ -183,6 +184,16 @@ def build_source(config: Config, codec: Codec, *, heldout: bool) -> Any:
     return corpus if records is None else MixedSource(corpus, records, data.records_share)
 
 
+def check_rows(config: Config, shards: int) -> None:
+    """Raises a DataError where the parts of a batch don't divide among devices along it."""
+    rows = config.data.rows_per_batch
+    if rows % (config.accumulation * shards):
+        raise DataError(
+            f"data.rows_per_batch: {rows} rows don't divide by accumulation "
+            f"{config.accumulation} times the {shards} devices along data and fsdp"
+        )
+
+
 def build_stream(
     config: Config, codec: Codec, source: TreeSource, shards: int
 ) -> grain.DatasetIterator[Fed]:
@@ -194,17 +205,12 @@ def build_stream(
     """
     data = config.data
     rows, processes = data.rows_per_batch, jax.process_count()
-    parts = config.accumulation * shards
     if shards % processes:
         raise DataError(
             f"mesh: expected data times fsdp to be a multiple of the {processes} processes, "
             f"for each reads its own rows; found {shards}"
         )
-    if rows % math.lcm(processes * config.accumulation, parts):
-        raise DataError(
-            f"data.rows_per_batch: {rows} rows don't divide by accumulation "
-            f"{config.accumulation} times the {shards} devices along data and fsdp"
-        )
+    check_rows(config, shards)
     return tree_stream(
         source,
         row_length=data.row_length,

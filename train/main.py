@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from toolprm_jax.annotation.command import Parser, run_command
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.plan import SHAPES
+from toolprm_jax.plan import add_plan
 
 from .build import Config
 from .loop import DivergedError, run
@@ -148,13 +148,7 @@ def parser() -> Parser:
         metavar="FIRST:LAST",
         help="writes a jax.profiler trace of these steps to WORKDIR/profile",
     )
-    out.add_argument(
-        "--plan",
-        action="store_true",
-        help="only tells what a step needs on a device; --config.init may be shape:NAME, with NAME "
-        f"one of {', '.join(SHAPES)}",
-    )
-    out.add_argument("--topology", help="plan for a TPU slice that isn't here, such as v5e:4x4")
+    add_plan(out, "a step", "--config.init")
     return out
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,30 +9,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.adapters import with_lora
-from toolprm_jax.model.decoder import Decoder, abstract_params, num_params
-from toolprm_jax.model.load import EMBEDDED, TOKENIZER
+from toolprm_jax.model.decoder import abstract_params, num_params
 from toolprm_jax.model.sharding import batch_sharding, make_mesh
-from toolprm_jax.plan import Plan, make_plan, planned_devices, print_plan, shape_of
-from toolprm_jax.tokens.codec import Codec, load_tokenizer
-from toolprm_jax.tokens.contract import Contract
+from toolprm_jax.plan import Plan, any_codec, make_plan, planned_devices, print_plan, shape_of
 from toolprm_jax.tokens.tree import TreeBatch
 
-from .build import Config, build_steps, decoder_of, lora_of
+from .build import Config, build_steps, check_rows, decoder_of, tuned_of
 from .flops import training_flops
-from .step import Tuned, state_shardings
-
-
-def plan_mesh(config: Config, devices: Sequence[Any]) -> Mesh:
-    """The config's mesh over devices; fsdp takes what its size and the other axes leave.
-
-    Raises:
-      DataError: the devices don't divide.
-    """
-    try:
-        return make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
-    except ValueError as error:
-        raise DataError(str(error)) from None
+from .step import state_shardings
 
 
 def plan_training(config: Config, mesh: Mesh) -> tuple[Plan, dict[str, str]]:
@@ -41,7 +24,7 @@ def plan_training(config: Config, mesh: Mesh) -> tuple[Plan, dict[str, str]]:
 
     Args:
       config: its `init` may be "shape:NAME", see `plan.SHAPES`.
-      mesh: from `plan_mesh`.
+      mesh: from `make_mesh`.
 
     Returns:
       The plan, and facts to print beside it.
@@ -51,23 +34,13 @@ def plan_training(config: Config, mesh: Mesh) -> tuple[Plan, dict[str, str]]:
     """
     settings = {"dtype": config.model.dtype, "remat": config.model.remat}
     decoder = shape_of(config.init, **settings) if config.init else decoder_of(config)
-    # What a text side holds is of no weight here: any will do.
-    contract = Contract.load(EMBEDDED["embedded:prm"])
-    tuned = Tuned(Decoder(decoder))
-    if config.lora.rank:
-        lora = lora_of(config, contract)
-        tuned = Tuned(with_lora(decoder, lora), lora)
-    codec = Codec(load_tokenizer(TOKENIZER), contract)
+    codec = any_codec()
+    tuned = tuned_of(config, decoder, codec.contract)
     steps = build_steps(config, mesh, tuned, codec)
     state, _ = state_shardings(mesh, tuned, steps.optimizer)
     data = config.data
-    rows, rest = divmod(data.rows_per_batch, config.accumulation)
-    along = mesh.shape["data"] * mesh.shape["fsdp"]
-    if rest or rows % along:
-        raise DataError(
-            f"data.rows_per_batch: {data.rows_per_batch} rows don't divide by accumulation "
-            f"{config.accumulation} times the {along} devices along data and fsdp"
-        )
+    check_rows(config, mesh.shape["data"] * mesh.shape["fsdp"])
+    rows = data.rows_per_batch // config.accumulation
     shape = (config.accumulation, rows, data.row_length)
     batch: Any = jax.tree.map(
         lambda dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(mesh)),
@@ -108,5 +81,14 @@ def run_plan(config: Config, topology: str | None) -> None:
     Args:
       config: resolved.
       topology: of a TPU slice, such as "v5e:4x4"; None for the devices that are here.
+
+    Raises:
+      DataError: the devices don't divide, or as of `plan_training`.
     """
-    print_plan(*plan_training(config, plan_mesh(config, planned_devices(topology))))
+    axes = config.mesh
+    devices = planned_devices(topology)
+    try:
+        mesh = make_mesh(axes.data, axes.fsdp, axes.tensor, devices)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    print_plan(*plan_training(config, mesh))
