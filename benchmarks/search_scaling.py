@@ -2,14 +2,15 @@
 
     python benchmarks/search_scaling.py [--quick]
 
-The embedded policy and reward model answer held-out queries of the embedded corpus by fine-grained
-search, with one of M, N, queries at once and length of the prompt growing and the others fixed.
-Each group's configurations run in turn, and the medians of the turns are kept; compilation is not
-timed, prefill is. Prompts are made longer by tokens of no meaning before them.
+The embedded policy and reward model answer held-out queries (benchmarks/held_out.py) by
+fine-grained search, with one of M, N, queries at once and length of the prompt growing and the
+others fixed. Each group's configurations run in turn, and the medians of the turns are kept;
+compilation is not timed, prefill is. The longest prompts are made of tokens of no meaning.
 
 Without sharing, every candidate of a decision is a query of its own: its prompt runs through the
-policy and, with its text and its markers, through the reward model. Both sides make the first
-decision of a query with N x M candidates.
+policy and, with its text and its marker, through the reward model. Without sharing of tokens each
+is a query of its own too, but reads the one prompt's keys and values. All sides make the first
+decision of one query with N x M candidates.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from held_out import PROMPT_TOKENS, held_out
 
 from search.config import SearchConfig
-from search.methods import fine_grained_search, method_config
+from search.methods import fine_grained_search, method_config, prefill_prompts
 from search.models import DecoderPolicy, DecoderReward, Prompts
 from search.run import Models, make_batches, record_keys
 from toolprm_jax.annotation.grammar import Kind
 from toolprm_jax.model.load import load
 from toolprm_jax.model.prm import step_logits
 from toolprm_jax.tokens.tree import TreeBatch, TreeBuilder, pack
-from toolprm_jax.toolworld.masked import masked_corpus
 
 BASE = SearchConfig(num_beams=4, beam_width=16, beta=0.1, max_tokens=96, pool_size=2048)
+SHORT_PROMPT = 250  # tokens
 ROW_STEP = 64  # tokens that the rows of candidates without sharing are padded to
 
 
@@ -54,14 +56,14 @@ class Bench:
 
     def __init__(self) -> None:
         self.models = Models(load("embedded:policy"), load("embedded:prm"))
-        self.records = list(masked_corpus(77, "heldout", 64))
 
-    def inputs(self, queries: int, prompt_tokens: int = 0) -> tuple[jax.Array, Prompts]:
-        """Keys and prompts; longer ones where `prompt_tokens` is more than they have."""
+    def inputs(self, queries: int, prompt_tokens: int) -> tuple[jax.Array, Prompts]:
+        """Keys and prompts of about so many tokens, at least those of the query's own tools."""
         codec = self.models.policy.codec
-        batch = next(make_batches(codec, self.records[:queries], queries, 1))
+        records = held_out(codec, queries, min(prompt_tokens, PROMPT_TOKENS))
+        batch = next(make_batches(codec, records, queries, 1))
         keys, prompts = record_keys(0, batch.records), batch.prompts
-        if not prompt_tokens:
+        if prompt_tokens <= PROMPT_TOKENS:
             return keys, prompts
         rows = []
         filler = codec.encode(" and so on") * prompt_tokens
@@ -92,23 +94,46 @@ class Bench:
         run()
         return run
 
+    def without_token_sharing(
+        self, config: SearchConfig, keys: jax.Array, prompts: Prompts
+    ) -> Callable[[], Sample]:
+        """The first decision of one query, each candidate on copies of the prompt's cache."""
+        policy, prm = self.models.policy, self.models.prm
+        assert prm is not None
+        apart, keys, many = _apart(config, keys, prompts)
+        count = len(keys)
+        one = jax.tree.map(lambda x: x[:1], prompts)
+        statics = DecoderPolicy(policy.model), DecoderReward.of(prm.model, prm.codec.contract)
+
+        def caches() -> Any:
+            known = [prefill_prompts(m.model, m.params, one) for m in (policy, prm)]
+            return jax.tree.map(lambda x: jnp.repeat(x, count, axis=1), tuple(known))
+
+        inputs = ((policy.params, prm.params), keys, many, self.models.grammar, apart)
+        program = fine_grained_search.lower(*statics, *inputs, caches()).compile()
+
+        def run() -> Sample:
+            start = time.perf_counter()
+            out = jax.block_until_ready(program(*inputs, caches()))
+            tokens = (out.costs.policy_tokens, out.costs.prm_tokens)
+            return Sample(time.perf_counter() - start, *(float(jnp.sum(each)) for each in tokens))
+
+        run()
+        return run
+
     def without_sharing(
         self, config: SearchConfig, keys: jax.Array, prompts: Prompts
     ) -> Callable[[], Sample]:
         """The first decision of one query, each candidate a query of its own."""
         policy, prm = self.models.policy, self.models.prm
         assert prm is not None
-        count = config.num_beams * config.beam_width
-        apart = replace(config, num_beams=1, beam_width=1, max_decisions=1)
-        many = jax.tree.map(lambda x: jnp.repeat(x[:1], count, axis=0), prompts)
-        inputs = ((policy.params, None), jax.random.split(keys[0], count), many)
+        apart, keys, many = _apart(config, keys, prompts)
+        count = len(keys)
+        inputs = ((policy.params, None), keys, many)
         static = DecoderPolicy(policy.model), None
         decode = fine_grained_search.lower(*static, *inputs, self.models.grammar, apart).compile()
         prompt = prompts.tokens[0, : int(prompts.lengths[0])].tolist()
         contract = prm.codec.contract
-        judge = jax.jit(
-            lambda params, batch: step_logits(prm.model, params, batch, contract.label_ids)
-        )
 
         def rows(tokens: Any, lengths: Any, size: int) -> TreeBatch:
             trees = []
@@ -127,21 +152,37 @@ class Bench:
 
         size = -(-(len(prompt) + config.max_step_tokens + 1) // ROW_STEP) * ROW_STEP
 
+        @jax.jit
+        def judge(params: Any, batch: TreeBatch) -> jax.Array:
+            return step_logits(prm.model, params, batch, contract.label_ids)
+
+        nothing = np.zeros((count, 1, 1), np.int32)
+        judged = judge.lower(prm.params, rows(nothing, nothing[..., 0] + 1, size)).compile()
+
         def run() -> Sample:
             start = time.perf_counter()
             out = decode(*inputs, self.models.grammar, apart)
             batch = rows(out.tokens, out.lengths, size)
-            jax.block_until_ready(judge(prm.params, batch))
+            jax.block_until_ready(judged(prm.params, batch))
             new = float(jnp.sum(out.lengths)) + count * len(prompt)
             return Sample(time.perf_counter() - start, new, new + count)
 
-        run()
         return run
 
 
-def in_turn(runs: dict[int, Callable[[], Sample]], turns: int, name: str) -> dict[int, Sample]:
+def _apart(
+    config: SearchConfig, keys: jax.Array, prompts: Prompts
+) -> tuple[SearchConfig, jax.Array, Prompts]:
+    """The first query's N x M candidates as so many queries."""
+    count = config.num_beams * config.beam_width
+    many = jax.tree.map(lambda x: jnp.repeat(x[:1], count, axis=0), prompts)
+    apart = replace(config, num_beams=1, beam_width=1, max_decisions=1)
+    return apart, jax.random.split(keys[0], count), many
+
+
+def in_turn(runs: dict[Any, Callable[[], Sample]], turns: int, name: str) -> dict[Any, Sample]:
     """Medians over turns in which each runs once."""
-    found: dict[int, list[Sample]] = {key: [] for key in runs}
+    found: dict[Any, list[Sample]] = {key: [] for key in runs}
     for _ in range(turns):
         for key, run in runs.items():
             found[key].append(run())
@@ -164,22 +205,30 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer sizes")
     args = parser.parse_args()
     bench, turns, queries = Bench(), (1 if args.quick else 3), (2 if args.quick else 8)
+    length = SHORT_PROMPT if args.quick else PROMPT_TOKENS
     fine = method_config("fine_grained", BASE)
-    here = bench.inputs(queries)
+    here = bench.inputs(queries, length)
 
     widths = (1, 16) if args.quick else (1, 4, 16, 64)
     by_width = in_turn(
         {m: bench.search(replace(fine, beam_width=m), *here) for m in widths}, turns, "M"
     )
     first = replace(fine, max_decisions=1)
-    one = bench.inputs(1)
+    one = bench.inputs(1, length)
     sharing = in_turn(
-        {1: bench.search(first, *one), 0: bench.without_sharing(first, *one)}, turns, "sharing"
+        {
+            "all": bench.search(first, *one),
+            "prompts": bench.without_token_sharing(first, *one),
+            "nothing": bench.without_sharing(first, *one),
+        },
+        1,
+        "sharing",
     )
     result: dict[str, Any] = {
         "tokens_m16_over_m1": by_width[16].policy_tokens / by_width[1].policy_tokens,
         "time_m16_over_m1": by_width[16].seconds / by_width[1].seconds,
-        "no_sharing_over_ours": sharing[0].seconds / sharing[1].seconds,
+        "no_sharing_over_ours": sharing["nothing"].seconds / sharing["all"].seconds,
+        "no_token_sharing_over_ours": sharing["prompts"].seconds / sharing["all"].seconds,
     }
     if not args.quick:
         result["tokens_m64_over_m1"] = by_width[64].policy_tokens / by_width[1].policy_tokens
@@ -194,14 +243,16 @@ def main() -> None:
         narrow = replace(fine, beam_width=4)
         batches = (1, 8, 32)
         by_batch = in_turn(
-            {b: bench.search(narrow, *bench.inputs(b)) for b in batches}, turns, "batch"
+            {b: bench.search(narrow, *bench.inputs(b, length)) for b in batches}, turns, "batch"
         )
         result["time_per_query_b32_over_b1"] = by_batch[32].seconds / 32 / by_batch[1].seconds
-        lengths = (500, 1000, 4000)
+        lengths = (SHORT_PROMPT, 1000, 4000)
         by_prompt = in_turn(
             {t: bench.search(narrow, *bench.inputs(1, t)) for t in lengths}, turns, "prompt"
         )
-        result["time_prompt4000_over_500"] = by_prompt[4000].seconds / by_prompt[500].seconds
+        result["time_prompt4000_over_250"] = (
+            by_prompt[4000].seconds / by_prompt[SHORT_PROMPT].seconds
+        )
     print(
         json.dumps(
             {

@@ -32,7 +32,7 @@ def get_config(granularity: str = "toolprm") -> ConfigDict:
             "init": "models/Hammer2.1-3b",
             "granularity": granularity,
             "target": "label",
-            "lora": {"rank": 0, "alpha": 0.0, "targets": ""},  # the whole model
+            "lora": {"rank": 0, "alpha": 0.0, "targets": "", "first_layer": 0},  # the whole model
             "seed": 0,
             "steps": STEPS,
             "accumulation": 3,

@@ -47,6 +47,7 @@ def get_config(variant: str = "3b_lora_v5e16") -> ConfigDict:
                 "rank": 32,
                 "alpha": 64.0,
                 "targets": "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj",
+                "first_layer": 0,  # layers below it stay those of init
             }
         )
         config.optimizer.learning_rate = 2e-4

@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
                 "rank": 16,
                 "alpha": 32.0,
                 "targets": "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj",
+                "first_layer": 0,  # layers below it stay those of init
             },
             "granularity": "toolprm",
             "target": "label",

@@ -240,7 +240,9 @@ def build_steps(config: Config, mesh: Mesh, tuned: Tuned, codec: Codec) -> Steps
     evaluation = make_evaluation(config.objective, tuned.model, codec.contract)
     o = config.optimizer
     schedule = make_schedule(o.learning_rate, o.warmup_steps, config.steps, o.end_fraction)
-    optimizer = make_optimizer(schedule, o.weight_decay, o.clip_norm, o.b1, o.b2)
+    optimizer = make_optimizer(
+        schedule, o.weight_decay, o.clip_norm, o.b1, o.b2, config.lora.first_layer
+    )
     return Steps(
         schedule,
         optimizer,

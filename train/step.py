@@ -108,8 +108,23 @@ def _is_matrix(params: Params) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in _MATRICES, params)
 
 
+def _upper_layers(first_layer: int) -> optax.GradientTransformation:
+    """Zeroes what belongs to the layers below `first_layer`, which are stacked along axis 0."""
+
+    def upper(updates: Any) -> Any:
+        layers = jax.tree.map(lambda x: x.at[:first_layer].set(0), updates["params"]["layers"])
+        return {**updates, "params": {**updates["params"], "layers": layers}}
+
+    return optax.stateless(lambda updates, params: upper(updates))
+
+
 def make_optimizer(
-    schedule: optax.Schedule, weight_decay: float, clip_norm: float, b1: float, b2: float
+    schedule: optax.Schedule,
+    weight_decay: float,
+    clip_norm: float,
+    b1: float,
+    b2: float,
+    first_layer: int = 0,
 ) -> optax.GradientTransformation:
     """AdamW after clipping by global norm; weight decay on matrices only.
 
@@ -119,11 +134,16 @@ def make_optimizer(
       clip_norm: greatest global norm of the gradient of the mean loss.
       b1: decay of the first moment.
       b2: decay of the second moment.
+      first_layer: the layers below it stay as they are.
     """
-    return optax.chain(
+    parts = [
         optax.clip_by_global_norm(clip_norm),
         optax.adamw(schedule, b1=b1, b2=b2, weight_decay=weight_decay, mask=_is_matrix),
-    )
+    ]
+    if first_layer:
+        upper = _upper_layers(first_layer)
+        parts = [upper, *parts, upper]  # neither gradient nor weight decay
+    return optax.chain(*parts)
 
 
 def state_shardings(mesh: Mesh, tuned: Tuned, optimizer: optax.GradientTransformation) -> Any:

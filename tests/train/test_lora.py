@@ -106,6 +106,16 @@ def test_only_the_adapter_is_trained_and_kept(base: Path, tmp_path: Path) -> Non
         np.testing.assert_allclose(a, b, rtol=0.01, atol=1e-3)  # bfloat16
 
 
+def test_layers_below_the_first_stay_those_of_init(base: Path, tmp_path: Path) -> None:
+    assert train(base, tmp_path / "w") == 0
+    begin = f"--config.init={tmp_path / 'w' / 'model'}"
+    assert train(base, tmp_path / "upper", begin, "--config.lora.first_layer=1") == 0
+    before, after = (read_adapter(tmp_path / name / "model").params for name in ("w", "upper"))
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(a[:1], b[:1])
+        assert (a[1:] != b[1:]).any()
+
+
 def test_a_reward_model_goes_on_from_a_policys_adapter(base: Path, tmp_path: Path) -> None:
     assert train(base, tmp_path / "w") == 0
     config = load_config(ROOT / "configs" / "smollm2_prm.py")
