@@ -4,7 +4,7 @@
 
 The embedded policy and reward model answer held-out queries (benchmarks/held_out.py) by
 fine-grained search, with one of M, N, queries at once and length of the prompt growing and the
-others fixed. Each group's configurations run in turn, and the medians of the turns are kept;
+others fixed. Each group's configurations run in turn, and the fastest of the turns is kept;
 compilation is not timed, prefill is. The longest prompts are made of tokens of no meaning.
 
 Without sharing, every candidate of a decision is a query of its own: its prompt runs through the
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -38,7 +37,7 @@ from toolprm_jax.model.load import load
 from toolprm_jax.model.prm import step_logits
 from toolprm_jax.tokens.tree import TreeBatch, TreeBuilder, pack
 
-BASE = SearchConfig(num_beams=4, beam_width=16, beta=0.1, max_tokens=96, pool_size=2048)
+BASE = SearchConfig(num_beams=4, beam_width=16, beta=0.1, pool_size=2048)
 SHORT_PROMPT = 250  # tokens
 ROW_STEP = 64  # tokens that the rows of candidates without sharing are padded to
 
@@ -75,7 +74,7 @@ class Bench:
     def search(
         self, config: SearchConfig, keys: jax.Array, prompts: Prompts
     ) -> Callable[[], Sample]:
-        """A search that is compiled and warm."""
+        """A compiled search."""
         policy, prm = self.models.policy, self.models.prm
         assert prm is not None
         statics = DecoderPolicy(policy.model), DecoderReward.of(prm.model, prm.codec.contract)
@@ -87,11 +86,10 @@ class Bench:
             out = jax.block_until_ready(program(*inputs))
             seconds = time.perf_counter() - start
             if any(flag.any() for flag in (out.flags.pool_overflow, out.flags.length_overflow)):
-                print(f"warning: {config} overflowed", file=sys.stderr)
+                print(f"warning: M = {config.beam_width} overflowed", file=sys.stderr)
             tokens = (out.costs.policy_tokens, out.costs.prm_tokens)
             return Sample(seconds, *(float(jnp.mean(each)) for each in tokens))
 
-        run()
         return run
 
     def without_token_sharing(
@@ -118,7 +116,6 @@ class Bench:
             tokens = (out.costs.policy_tokens, out.costs.prm_tokens)
             return Sample(time.perf_counter() - start, *(float(jnp.sum(each)) for each in tokens))
 
-        run()
         return run
 
     def without_sharing(
@@ -181,15 +178,12 @@ def _apart(
 
 
 def in_turn(runs: dict[Any, Callable[[], Sample]], turns: int, name: str) -> dict[Any, Sample]:
-    """Medians over turns in which each runs once."""
+    """The fastest of the turns, in each of which every configuration runs once."""
     found: dict[Any, list[Sample]] = {key: [] for key in runs}
     for _ in range(turns):
         for key, run in runs.items():
             found[key].append(run())
-    out = {
-        key: Sample(*map(statistics.median, zip(*samples, strict=True)))
-        for key, samples in found.items()
-    }
+    out = {key: min(samples) for key, samples in found.items()}
     for key, sample in out.items():
         print(
             f"{name} {key}: {sample.seconds:.2f} s, {sample.policy_tokens:.0f} policy and "
@@ -204,7 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer sizes")
     args = parser.parse_args()
-    bench, turns, queries = Bench(), (1 if args.quick else 3), (2 if args.quick else 8)
+    bench, turns, queries = Bench(), (1 if args.quick else 2), (2 if args.quick else 4)
     length = SHORT_PROMPT if args.quick else PROMPT_TOKENS
     fine = method_config("fine_grained", BASE)
     here = bench.inputs(queries, length)
@@ -221,7 +215,7 @@ def main() -> None:
             "prompts": bench.without_token_sharing(first, *one),
             "nothing": bench.without_sharing(first, *one),
         },
-        1,
+        turns,
         "sharing",
     )
     result: dict[str, Any] = {
