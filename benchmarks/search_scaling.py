@@ -4,8 +4,8 @@
 
 The embedded policy and reward model answer held-out queries (benchmarks/held_out.py) by
 fine-grained search, with one of M, N, queries at once and length of the prompt growing and the
-others fixed. Each group's configurations run in turn, and the fastest of the turns is kept;
-compilation is not timed, prefill is. The longest prompts are made of tokens of no meaning.
+others fixed. Compilation is not timed, prefill is. The longest prompts are made of tokens of no
+meaning.
 
 Without sharing, every candidate of a decision is a query of its own: its prompt runs through the
 policy and, with its text and its marker, through the reward model. Without sharing of tokens each
@@ -177,13 +177,9 @@ def _apart(
     return apart, jax.random.split(keys[0], count), many
 
 
-def in_turn(runs: dict[Any, Callable[[], Sample]], turns: int, name: str) -> dict[Any, Sample]:
-    """The fastest of the turns, in each of which every configuration runs once."""
-    found: dict[Any, list[Sample]] = {key: [] for key in runs}
-    for _ in range(turns):
-        for key, run in runs.items():
-            found[key].append(run())
-    out = {key: min(samples) for key, samples in found.items()}
+def in_turn(runs: dict[Any, Callable[[], Sample]], name: str) -> dict[Any, Sample]:
+    """What each took."""
+    out = {key: run() for key, run in runs.items()}
     for key, sample in out.items():
         print(
             f"{name} {key}: {sample.seconds:.2f} s, {sample.policy_tokens:.0f} policy and "
@@ -198,15 +194,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer sizes")
     args = parser.parse_args()
-    bench, turns, queries = Bench(), (1 if args.quick else 2), (2 if args.quick else 4)
+    bench, queries = Bench(), (2 if args.quick else 4)
     length = SHORT_PROMPT if args.quick else PROMPT_TOKENS
     fine = method_config("fine_grained", BASE)
     here = bench.inputs(queries, length)
 
     widths = (1, 16) if args.quick else (1, 4, 16, 64)
-    by_width = in_turn(
-        {m: bench.search(replace(fine, beam_width=m), *here) for m in widths}, turns, "M"
-    )
+    by_width = in_turn({m: bench.search(replace(fine, beam_width=m), *here) for m in widths}, "M")
     first = replace(fine, max_decisions=1)
     one = bench.inputs(1, length)
     sharing = in_turn(
@@ -215,7 +209,6 @@ def main() -> None:
             "prompts": bench.without_token_sharing(first, *one),
             "nothing": bench.without_sharing(first, *one),
         },
-        turns,
         "sharing",
     )
     result: dict[str, Any] = {
@@ -230,19 +223,18 @@ def main() -> None:
         beams = (1, 4, 16)
         by_beams = in_turn(
             {n: bench.search(replace(fine, num_beams=n, beam_width=4), *here) for n in beams},
-            turns,
             "N",
         )
         result["time_n16_over_n1"] = by_beams[16].seconds / by_beams[1].seconds
         narrow = replace(fine, beam_width=4)
         batches = (1, 8, 32)
         by_batch = in_turn(
-            {b: bench.search(narrow, *bench.inputs(b, length)) for b in batches}, turns, "batch"
+            {b: bench.search(narrow, *bench.inputs(b, length)) for b in batches}, "batch"
         )
         result["time_per_query_b32_over_b1"] = by_batch[32].seconds / 32 / by_batch[1].seconds
         lengths = (SHORT_PROMPT, 1000, 4000)
         by_prompt = in_turn(
-            {t: bench.search(narrow, *bench.inputs(1, t)) for t in lengths}, turns, "prompt"
+            {t: bench.search(narrow, *bench.inputs(1, t)) for t in lengths}, "prompt"
         )
         result["time_prompt4000_over_250"] = (
             by_prompt[4000].seconds / by_prompt[SHORT_PROMPT].seconds

@@ -5,13 +5,17 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from rich.console import Console
 
 from search.picture import search_picture
@@ -40,6 +44,12 @@ FINE = {
     "diff_low": 0.01,
     "diff_high": 0.1,
 }
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+# No sandbox for root, and nothing that looks for a network.
+QUIET = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -334,3 +344,38 @@ def test_wrapping_keeps_short_text_whole_and_the_ends_of_long_text() -> None:
     assert lines.startswith("start ")
     assert lines.endswith(" finish")
     assert lines.count("\N{HORIZONTAL ELLIPSIS}") == 1
+
+
+def browse(folder: Path, address: str, *options: str) -> str:
+    """What the headless browser prints for an address."""
+    assert BROWSER is not None
+    command = [BROWSER, *QUIET, f"--user-data-dir={folder / 'profile'}", *options, address]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium: apt install chromium")
+def test_a_browser_shows_the_picture_and_runs_nothing_in_it(tmp_path: Path) -> None:
+    hostile = '"</text></svg><script>document.title = "run"</script><img src="x"/>'
+    trace = small_trace(query=hostile)
+    trace["nodes"][3]["text"] = hostile
+    page = tmp_path / "tree.html"
+    write_search_picture(page, trace)
+
+    shown = browse(tmp_path, page.as_uri(), "--dump-dom")
+    assert "<title>run" not in shown
+    assert "<script" not in shown
+    assert "<img" not in shown
+    assert all(f'id="node-{node["index"]}"' in shown for node in trace["nodes"])
+
+    def screen(address: str) -> Any:
+        file = tmp_path / "screen.png"
+        browse(tmp_path, address, f"--screenshot={file}", "--window-size=1400,900")
+        return np.asarray(Image.open(file).convert("RGB"))
+
+    plain = screen(page.as_uri())
+    assert plain.shape == (900, 1400, 3)
+    assert len(np.unique(plain.reshape(-1, 3), axis=0)) > 20  # boxes, bars and text, no blank page
+    # A click on a node's box goes to its fragment, which shows all that is known of the node.
+    chosen = screen(f"{page.as_uri()}#n3")
+    assert (plain != chosen).any()
