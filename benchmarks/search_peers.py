@@ -3,11 +3,12 @@
     python benchmarks/search_peers.py [--quick]     (needs torch: pip install -e ".[peers]")
 
 The embedded pair, float32, answers the same held-out queries (benchmarks/held_out.py) three ways:
-ours, all queries at once, by the mean; text-level search, where `generate` continues every beam M times from its
-text and the reward model reads every distinct text whole; and a search with a key-value cache per
-candidate (benchmarks/torch_search.py). The peers take one query at a time, for the caches of eight
-would not fit into memory, and are measured on the one of middling length. All make the first decisions of a query only; the peers' first has
-M candidates where ours has N x M. Prompts are read within the time, compilation is not.
+ours, all queries at once, by the mean; text-level search, where `generate` continues every beam M
+times from its text and the reward model reads every distinct text whole; and a search with a
+key-value cache per candidate (benchmarks/torch_search.py). The peers take one query at a time, for
+the caches of eight would not fit into memory, and are measured on the one of middling length. All
+make the first decisions of a query only; the peers' first has M candidates where ours has N x M.
+Prompts are read within the time, compilation is not.
 
 Before anything is timed, the scores of our beams and of the cached search's are compared with those
 of the same texts read whole.
