@@ -67,7 +67,7 @@ class Steps:
 
     def __init__(self, name: str, dtype: str) -> None:
         self.config = shape_of(name, dtype=dtype)
-        self.model, self.dtype = Decoder(self.config), dtype
+        self.model = Decoder(self.config)
         shapes = abstract_params(self.config)
         keys = iter(jax.random.split(jax.random.key(0), len(jax.tree.leaves(shapes))))
         self.params: Any = jax.tree.map(
