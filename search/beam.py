@@ -33,6 +33,7 @@ from .explore import (
 from .lanes import Cache, Lanes, Memory, Own, together
 from .output import SearchOutput, Trace, completions, new_trace
 from .pool import Pool, choose, compact, new_pool, permute_pool, take
+from .profiling import CACHE
 from .sampling import Ranks
 from .schema import Schema
 from .score import Reward, aggregate_scores, assess, is_labelled
@@ -369,12 +370,12 @@ def beam_search(
         fresh = (jnp.zeros_like(walk.step), dealt, families, ranks)
         present = (walk.step, going, walk.families, walk.ranks)
         step, walkers, families, ranks = choose(arrived, fresh, present)
+        with jax.named_scope(CACHE):
+            cache = memory.permute(walk.cache, order)
+            reward_cache = None if reward is None else memory.permute(reward_cache, order)
         return after._replace(
-            walk=Walk(
-                step, moved, memory.permute(walk.cache, order), walkers, families, ranks, costs,
-                flags,
-            ),
-            reward_cache=None if reward is None else memory.permute(reward_cache, order),
+            walk=Walk(step, moved, cache, walkers, families, ranks, costs, flags),
+            reward_cache=reward_cache,
             trace=trace,
             going=still_going(after),
         )  # fmt: skip

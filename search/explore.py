@@ -15,6 +15,7 @@ from toolprm_jax.annotation.grammar import Kind
 from .config import SearchConfig
 from .lanes import Cache, Lanes, Memory, Own, Rows, first_rows, in_passes, make_lanes, together
 from .pool import Pool, choose, compact, take
+from .profiling import POLICY
 from .sampling import Children, Ranks, best_children, sample_token, survivors, tempered
 from .schema import Schema
 from .tracker import Grammar, Tracker, advance
@@ -180,7 +181,8 @@ def draw(
             batch, queries, slots, pool.tokens[here], pool.depths[here], walkers.paths[at],
             rows.active, config.in_step,
         )  # fmt: skip
-        logits, own = expand(cache, pool, lanes)
+        with jax.named_scope(POLICY):
+            logits, own = expand(cache, pool, lanes)
         logits = logits + banned[None, None]
         allowed = tempered(logits, config.temperature, config.top_k, config.top_p)
         if uniform is None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from .config import SearchConfig
+from .profiling import CACHE
 
 _FEWEST_ROWS = 2
 
@@ -187,7 +188,9 @@ def in_passes(
         first, cache, _, passes = state
         which = smallest(sizes, total - first)
         first, carry, stored = jax.lax.switch(which, branches, *state[:3])
-        return first, memory.store(cache, *stored), carry, passes + 1
+        with jax.named_scope(CACHE):
+            cache = memory.store(cache, *stored)
+        return first, cache, carry, passes + 1
 
     begin = (jnp.int32(0), cache, carry, jnp.int32(0))
     return jax.lax.while_loop(lambda state: state[0] < total, next_pass, begin)[1:]

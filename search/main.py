@@ -101,6 +101,9 @@ def parser() -> Parser:
     out.add_argument("--seed", type=whole_number(0), default=0)
     out.add_argument("--out", help="answers file to write")
     out.add_argument("--trace", help="directory for one picture of the search tree per query")
+    out.add_argument(
+        "--profile", help="directory for a profiler trace of each batch; tells seconds by part"
+    )
     add_plan(out, "the search", "a model")
     out.add_argument("--tensor", type=whole_number(1), default=1, help="plan: devices per model")
     out.add_argument(
@@ -190,6 +193,7 @@ def _search(args: argparse.Namespace) -> int:
         seed=args.seed,
         batch_size=args.batch_size,
         max_shapes=args.max_shapes,
+        profile=args.profile,
     )[args.method]
     write_jsonl(args.out, (answer.to_json() for answer in run.answers))
     if args.trace:
@@ -208,6 +212,7 @@ def _search(args: argparse.Namespace) -> int:
                 "seconds": round(run.seconds, 3),
                 "compile_seconds": round(run.compile_seconds, 3),
                 "compilations": run.compilations,
+                **({"parts": {k: round(v, 6) for k, v in run.parts.items()}} if run.parts else {}),
             }
         )
     )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +27,7 @@ from .config import SearchConfig
 from .methods import GUIDED, Method, fine_grained_search, method_config, prefill_prompts
 from .models import DecoderPolicy, DecoderReward, Prompts
 from .output import SearchOutput, Trace
+from .profiling import profiled
 from .schema import make_schema, schema_size
 from .tracker import Grammar, make_grammar
 from .vote import majority_vote
@@ -105,6 +107,7 @@ class MethodRun:
     seconds: float  # without compilation; prefill of the models that the method asks included
     compile_seconds: float
     compilations: int = 0
+    parts: dict[str, float] = field(default_factory=dict)  # seconds by part, where profiled
 
 
 def record_keys(seed: int, records: Sequence[Record]) -> jax.Array:
@@ -177,6 +180,7 @@ class BatchAnswers(NamedTuple):
     seconds: dict[Method, float]  # without compilation; prefill of the models it asks included
     compile_seconds: dict[Method, float]
     compilations: dict[Method, int]
+    parts: dict[Method, dict[str, float]]  # seconds by part, where profiled
 
 
 class _Compiled:
@@ -220,6 +224,7 @@ def search_batches(
     max_shapes: int = 1,
     skip: int = 0,
     note: Callable[[str], None] = lambda text: None,
+    profile: str | None = None,
 ) -> Iterator[BatchAnswers]:
     """Answers records batch by batch; each prompt is prefilled once per model for all methods.
 
@@ -232,6 +237,7 @@ def search_batches(
       max_shapes: of the prompts.
       skip: leaves out so many batches at the start; the others are what they would be.
       note: told what is being done.
+      profile: directory for a profiler trace of each search (named METHOD-BATCH).
     """
     policy, prm = models.policy, models.prm
     contract = prm.codec.contract if prm else None
@@ -240,7 +246,7 @@ def search_batches(
     size = schema_size(records)
     compiled = _Compiled()
     batches = make_batches(policy.codec, records, batch_size, max_shapes)
-    for batch in itertools.islice(batches, skip, None):
+    for number, batch in itertools.islice(enumerate(batches), skip, None):
         keys = record_keys(seed, batch.records)
         schema = make_schema(batch.records, size) if pruned else None
         shape = batch.prompts.tokens.shape
@@ -256,7 +262,7 @@ def search_batches(
             caches.append(cache)
             prefill_seconds.append(seconds)
             prefill_compiling.append(compiling)
-        out = BatchAnswers(batch.indices, {}, {}, {}, {})
+        out = BatchAnswers(batch.indices, {}, {}, {}, {}, {})
         for method, config in configs.items():
             asks = method in GUIDED
             reward, judge = None, None
@@ -272,12 +278,19 @@ def search_batches(
             key = (jax.tree.structure(config), asks, shape)
             program, compiling = compiled.get(key, lower)
             start = time.perf_counter()
-            output = jax.device_get(program(*inputs))
+            if profile is None:
+                output = jax.device_get(program(*inputs))
+                seconds = time.perf_counter() - start
+            else:
+                output, parts = profiled(program, inputs, Path(profile, f"{method}-{number}"))
+                seconds = sum(parts.values())
+                out.parts[method] = {"prefill": sum(prefill_seconds[: 1 + asks]), **parts}
+            start = time.perf_counter()
             if method == "majority_vote":
                 output = majority_vote(
                     output, lambda tokens: calls_of(policy.codec, policy.codec.decode(tokens))
                 )
-            seconds = time.perf_counter() - start
+            seconds += time.perf_counter() - start
             out.seconds[method] = seconds + sum(prefill_seconds[: 1 + asks])
             # Whoever comes first has the prefills compiled for all.
             out.compile_seconds[method] = compiling + sum(prefill_compiling)
@@ -300,6 +313,7 @@ def run_methods(
     batch_size: int,
     max_shapes: int = 1,
     progress: bool = True,
+    profile: str | None = None,
 ) -> dict[Method, MethodRun]:
     """Answers all records by several methods.
 
@@ -312,6 +326,7 @@ def run_methods(
       batch_size: B.
       max_shapes: of the prompts.
       progress: whether a bar on standard error shows the rate and the time left.
+      profile: as for `search_batches`.
 
     Raises:
       DataError: a guided method without a PRM, or no records.
@@ -332,6 +347,7 @@ def run_methods(
             batch_size=batch_size,
             max_shapes=max_shapes,
             note=bar.set_postfix_str,
+            profile=profile,
         ):
             places += found.indices
             for method, run in runs.items():
@@ -339,6 +355,8 @@ def run_methods(
                 run.seconds += found.seconds[method]
                 run.compile_seconds += found.compile_seconds[method]
                 run.compilations += found.compilations[method]
+                for part, seconds in found.parts.get(method, {}).items():
+                    run.parts[part] = run.parts.get(part, 0.0) + seconds
             bar.update(len(found.indices))
     order = np.argsort(places)
     for run in runs.values():

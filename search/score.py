@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -11,6 +12,7 @@ from .config import SearchConfig
 from .explore import STOPPED, Walkers
 from .lanes import Cache, Lanes, Memory, Own, Rows, in_passes, make_lanes
 from .pool import Pool, compact, take
+from .profiling import REWARD
 from .tracker import MAX_EVENTS
 
 
@@ -81,7 +83,8 @@ def assess(
             config.in_step,
         )
         kinds = jnp.where(is_token, -1, all_kinds[queries, boundary])
-        answers, own = reward.judge(params, cache, pool, lanes, kinds)
+        with jax.named_scope(REWARD):
+            answers, own = reward.judge(params, cache, pool, lanes, kinds)
         places = jnp.where(is_token | ~rows.active, all_kinds.shape[1], boundary)
         return lanes, own, log_p.at[queries, places].set(answers, mode="drop")
 
