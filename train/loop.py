@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.adapters import Adapter, save_adapter
-from toolprm_jax.model.checkpoint import read_run
+from toolprm_jax.model.checkpoint import STEPS_FOLDER, read_run
 from toolprm_jax.model.decoder import DecoderConfig
 from toolprm_jax.model.hf import save_model
 from toolprm_jax.model.prm import Sums, means
@@ -73,24 +73,27 @@ class _Interval:
     def add(self, metrics: Metrics, fed: Fed) -> None:
         """Takes a step's metrics, and what this process fed to it."""
         self._metrics.append(metrics)
-        processes = jax.process_count()
-        self._tokens += fed.tokens * processes
+        self._tokens += fed.tokens
         logits = fed.targets * (2 if self._is_prm else self._decoder.vocab_size)
-        flops = training_flops(self._decoder, fed.tokens, fed.visible, logits)
-        self._flops += flops * processes
+        self._flops += training_flops(self._decoder, fed.tokens, fed.visible, logits)
 
     def means(self) -> dict[str, float]:
-        """Means over the steps; raises DivergedError at the first that is not finite."""
+        """Means over the steps; raises DivergedError at the first that is not finite.
+
+        All processes must ask at the same step.
+        """
         host = [{k: float(v) for k, v in m.items()} for m in jax.device_get(self._metrics)]
         seconds = time.perf_counter() - self._since
         for step, values in enumerate(host, start=self._first):
             _check_finite(step, values)
+        mine = (np.int32(self._tokens), np.float32(self._flops))
+        tokens, flops = (float(np.sum(all_)) for all_ in multihost_utils.process_allgather(mine))
         out = {
             **{name: float(np.mean([values[name] for values in host])) for name in host[0]},
             "step_s": seconds / len(host),
-            "tokens_per_s": self._tokens / seconds,
-            "flops_per_s": self._flops / seconds,
-            "fill": self._tokens / (len(host) * self._size),
+            "tokens_per_s": tokens / seconds,
+            "flops_per_s": flops / seconds,
+            "fill": tokens / (len(host) * self._size),
         }
         if self._is_prm:
             out["decisions_per_s"] = sum(values["weight"] for values in host) / seconds
@@ -162,7 +165,7 @@ def run(
 ) -> Result:
     """Trains as a config says, from the newest checkpoint in the working directory if any.
 
-    Writes `metrics.jsonl`, `config.json`, `checkpoints/STEP/` and, at the end of a run of one
+    Writes `metrics.jsonl`, `train_config.json`, `checkpoints/STEP/` and, at the end of a run of one
     process, `model/`.
     SIGTERM ends the run after the step under way, with a checkpoint.
 
@@ -195,9 +198,9 @@ def run(
     root.mkdir(parents=True, exist_ok=True)
     resolved = json.loads(config.to_json_best_effort())
     if jax.process_index() == 0:
-        (root / "config.json").write_text(json.dumps(resolved, indent=1) + "\n")
+        (root / "train_config.json").write_text(json.dumps(resolved, indent=1) + "\n")
     files = RunFiles(decoder, resolved, codec.contract, codec.tokenizer, tuned.lora, base)
-    checkpoints = Checkpoints(root / "checkpoints", files, config.keep, config.keep_best)
+    checkpoints = Checkpoints(root / STEPS_FOLDER, files, config.keep, config.keep_best)
     with contextlib.ExitStack() as stack:
         # First in, last out: SIGTERM waits for the checkpoint under way too.
         preempted = stack.enter_context(_preemption())
@@ -211,7 +214,7 @@ def run(
         else:
             step, state = restored
             # What was left out before counts on.
-            source.too_long.update(read_run(root / "checkpoints" / str(step))["too_long"])
+            source.too_long.update(read_run(root / STEPS_FOLDER / str(step))["too_long"])
             _log.info("resumed at step %d", step)
         del params, frozen
         writers = _open_writers(stack, config, root, step)
@@ -280,7 +283,7 @@ def run(
                 codec.contract.save(folder)
     elif finished:
         # No process holds all the parameters, and one device may have no room for them.
-        _log.info("toolprm-export makes a model of %s", root / "checkpoints" / str(step))
+        _log.info("toolprm-export makes a model of %s", root / STEPS_FOLDER / str(step))
     return Result(state, step, finished, {"step": step, **last})
 
 

@@ -7,7 +7,6 @@ import ast
 import importlib.util
 import inspect
 import logging
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from etils import epath
 from ml_collections import ConfigDict
 
 from toolprm_jax.annotation.command import Parser, run_command
 from toolprm_jax.annotation.records import DataError
+from toolprm_jax.model.checkpoint import absolute_path
 from toolprm_jax.plan import add_plan
 
 from .build import Config
@@ -85,11 +84,6 @@ def override(config: Config, setting: str) -> None:
     node[name] = value
 
 
-def workdir_path(text: str) -> epath.Path:
-    """A working directory: absolute, as Orbax wants it, or a bucket's as it is."""
-    return epath.Path(text if "://" in text else os.path.abspath(text))
-
-
 def _steps(text: str) -> range:
     match = re.fullmatch(r"(\d+):(\d+)", text)
     if match is None or not 0 < int(match[1]) <= int(match[2]):
@@ -126,7 +120,7 @@ def parser() -> Parser:
     out.add_argument("--config", required=True, help="a file of configs/, or FILE:VARIANT")
     out.add_argument(
         "--workdir",
-        type=workdir_path,
+        type=absolute_path,
         help="checkpoints, metrics.jsonl and model/; may be gs://",
     )
     out.add_argument(

@@ -75,7 +75,9 @@ def train(base: Path, workdir: Path, *more: str) -> int:
     )
 
 
-def test_only_the_adapter_is_trained_and_kept(base: Path, tmp_path: Path) -> None:
+def test_only_the_adapter_is_trained_and_kept(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {path.name: path.read_bytes() for path in base.iterdir()}
     assert train(base, tmp_path / "w") == 0
     assert {path.name: path.read_bytes() for path in base.iterdir()} == before
@@ -93,11 +95,12 @@ def test_only_the_adapter_is_trained_and_kept(base: Path, tmp_path: Path) -> Non
     ]
     assert all(np.abs(x).max() > 0 for x in moved)
 
-    # The end of the run, a step's folder and the folder of all steps are the same model.
+    # The workdir, the folder of all steps and the last step's are the same model.
     config, params = load_model(base)
     merged = merge(params, adapter.params, adapter.lora)
-    for name in ("checkpoints", "checkpoints/4"):
-        loaded = load(str(tmp_path / "w" / name))
+    monkeypatch.chdir(tmp_path)
+    for name in ("w", "w/checkpoints", "w/checkpoints/4"):
+        loaded = load(name)
         assert loaded.model.config == config
         jax.tree.map(np.testing.assert_array_equal, loaded.params, merged)
     exported = read_adapter(tmp_path / "w" / "model", config)

@@ -18,10 +18,10 @@ from etils import epath
 
 import train.loop
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.checkpoint import newest_valid, restore_params
+from toolprm_jax.model.checkpoint import absolute_path, newest_valid, restore_params
 from toolprm_jax.model.hf import load_model
 from toolprm_jax.tokens.contract import Contract
-from train.main import load_config, main, override, workdir_path
+from train.main import load_config, main, override
 
 ROOT = Path(__file__).resolve().parents[2]
 # Runs main() after making the n-th batch on the device send a signal to the process itself.
@@ -215,9 +215,9 @@ def test_a_relative_workdir_a_profile_and_no_resuming(
 
 def test_a_bucket_stays_a_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    path = workdir_path("gs://bucket/runs/1")
+    path = absolute_path("gs://bucket/runs/1")
     assert str(path / "checkpoints") == "gs://bucket/runs/1/checkpoints"
-    assert workdir_path("runs/1") == epath.Path(tmp_path / "runs" / "1")
+    assert absolute_path("runs/1") == epath.Path(tmp_path / "runs" / "1")
 
 
 @pytest.mark.parametrize("text", ["3", "0:2", "5:4", "a:b"])

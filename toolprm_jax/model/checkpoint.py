@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from typing import Any
 
 import jax
@@ -16,10 +17,17 @@ from .adapters import Adapter, Lora
 from .decoder import DecoderConfig, Params
 
 MANIFEST_FILE = "toolprm_manifest.json"
+STEPS_FOLDER = "checkpoints"  # of a run's workdir
 RUN_FILE = "toolprm_run.json"  # decoder and resolved config of the run
 _CHUNK = 1 << 22
 
 _log = logging.getLogger(__name__)
+
+
+def absolute_path(path: epath.PathLike) -> epath.Path:
+    """A path as Orbax wants it: a bucket's (`gs://`) stays as it is."""
+    text = os.fspath(path)
+    return epath.Path(text if "://" in text else os.path.abspath(text))
 
 
 class CheckpointError(DataError):
@@ -122,16 +130,18 @@ def whole_checkpoint(directory: epath.PathLike) -> epath.Path:
     """One step's directory, checked against its manifest.
 
     Args:
-      directory: it, or the one that holds the steps (then the newest whole one).
+      directory: it, or the one that holds the steps, or the run's workdir (then the newest
+        whole one).
 
     Raises:
       CheckpointError: no whole checkpoint is there.
     """
-    folder = epath.Path(directory)
+    folder = absolute_path(directory)
     if (folder / RUN_FILE).exists():
         verify_manifest(folder)
         return folder
-    newest = newest_valid(folder)
+    steps = folder / STEPS_FOLDER
+    newest = newest_valid(steps if steps.exists() else folder)
     if newest is None:
         raise CheckpointError(f"{folder}: no whole checkpoint")
     return newest
@@ -148,7 +158,7 @@ def read_params(
 
 def _read_arrays(folder: epath.Path, sharding: jax.sharding.Sharding | None) -> Params:
     target = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    saved: Any = ocp.checkpointables_metadata(folder).metadata["params"]
+    saved: Any = ocp.metadata(folder, "params").metadata
     abstract = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), saved
     )
