@@ -58,7 +58,12 @@ def parser() -> Parser:
         help="how candidates come about: independent draws, draws without replacement, or the "
         "likeliest; greedy, sample, token_beam and majority_vote have their own way",
     )
-    out.add_argument("--temperature", type=temperature, default=defaults.temperature)
+    out.add_argument(
+        "--temperature",
+        type=temperature,
+        default=defaults.temperature,
+        help="of the policy (default: %(default)s)",
+    )
     out.add_argument(
         "--top_k",
         type=whole_number(0),
@@ -77,7 +82,12 @@ def parser() -> Parser:
         default=defaults.schema,
         help="prune: rule out candidates that the tools' schemas refuse; ignore: the paper's way",
     )
-    out.add_argument("--aggregate", choices=get_args(Aggregate), default=defaults.aggregate)
+    out.add_argument(
+        "--aggregate",
+        choices=get_args(Aggregate),
+        default=defaults.aggregate,
+        help="how a score comes from those of its decisions (default: %(default)s)",
+    )
     out.add_argument(
         "--beta",
         type=finite,
@@ -90,11 +100,18 @@ def parser() -> Parser:
         default=defaults.early_stop,
         help="end a query once no beam can overtake its answer",
     )
-    out.add_argument("--max_tokens", type=whole_number(1), default=defaults.max_tokens)
-    out.add_argument("--max_step_tokens", type=whole_number(1), default=defaults.max_step_tokens)
-    out.add_argument("--max_decisions", type=whole_number(1), default=defaults.max_decisions)
-    out.add_argument("--pool_size", type=whole_number(64), default=defaults.pool_size)
-    out.add_argument("--batch_size", type=whole_number(1), default=8)
+    limits = {
+        "max_tokens": (1, "tokens of a completion at most"),
+        "max_step_tokens": (1, "tokens of a decision at most"),
+        "max_decisions": (1, "decisions of a completion at most"),
+        "pool_size": (64, "tokens that all candidates of a query may hold at once"),
+        "max_lanes": (1, "tokens that a model runs at once; more take more memory"),
+    }
+    for name, (least, text) in limits.items():
+        default = getattr(defaults, name)
+        text = f"{text} (default: {default})"
+        out.add_argument(f"--{name}", type=whole_number(least), default=default, help=text)
+    out.add_argument("--batch_size", type=whole_number(1), default=8, help="queries at once")
     out.add_argument(
         "--max_shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
     )
@@ -169,6 +186,7 @@ def _config(args: argparse.Namespace) -> SearchConfig:
         max_tokens=args.max_tokens,
         max_step_tokens=args.max_step_tokens,
         pool_size=args.pool_size,
+        max_lanes=args.max_lanes,
         trace=args.trace is not None,
     )
 
