@@ -13,12 +13,21 @@ from toolprm_jax.annotation.command import Parser, run_command
 from toolprm_jax.annotation.jsonl import write_jsonl
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.decoder import abstract_params, num_params
-from toolprm_jax.model.load import load
 from toolprm_jax.plan import add_plan, planned_devices, print_plan, shape_of
 from toolprm_jax.tokens.prompts import TEMPLATES
 
 from .config import Aggregate, Explore, SchemaUse, SearchConfig
-from .flags import add_records, finite, probability, read_queries, temperature, whole_number
+from .flags import (
+    add_devices,
+    add_records,
+    dtype_for,
+    finite,
+    load_spread,
+    probability,
+    read_queries,
+    temperature,
+    whole_number,
+)
 from .methods import GUIDED, METHODS, method_config
 from .plan import plan_search
 from .report import write_search_picture
@@ -121,22 +130,20 @@ def parser() -> Parser:
     out.add_argument(
         "--profile", help="directory for a profiler trace of each batch; tells seconds by part"
     )
+    add_devices(out)
     add_plan(out, "the search", "a model")
-    out.add_argument("--tensor", type=whole_number(1), default=1, help="plan: devices per model")
     out.add_argument(
         "--prompt_tokens", type=whole_number(1), default=1024, help="plan: length of the prompts"
-    )
-    out.add_argument(
-        "--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="plan: of the weights"
     )
     return out
 
 
 def _plan(args: argparse.Namespace, base: SearchConfig) -> int:
     """Prints what the search needs."""
-    policy = shape_of(args.policy, dtype=args.dtype)
-    prm = shape_of(args.prm, dtype=args.dtype) if args.method in GUIDED else None
     devices = planned_devices(args.topology)
+    dtype = dtype_for(args.dtype, devices)
+    policy = shape_of(args.policy, dtype=dtype)
+    prm = shape_of(args.prm, dtype=dtype) if args.method in GUIDED else None
     config = method_config(args.method, base)
     try:
         plan = plan_search(
@@ -202,7 +209,8 @@ def _search(args: argparse.Namespace) -> int:
         if getattr(args, name) is None:
             raise DataError(f"--{name}: expected a file")
     records = read_queries(args.records, args.format, args.limit)
-    models = Models(load(args.policy, args.template), load(args.prm) if guided else None)
+    policy = load_spread(args.policy, args, args.template)
+    models = Models(policy, load_spread(args.prm, args) if guided else None)
     run = run_methods(
         models,
         records,
@@ -212,6 +220,7 @@ def _search(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         max_shapes=args.max_shapes,
         profile=args.profile,
+        tensor=args.tensor,
     )[args.method]
     write_jsonl(args.out, (answer.to_json() for answer in run.answers))
     if args.trace:

@@ -148,7 +148,7 @@ class Rollouts(NamedTuple):
     status: Array  # int32[B, K]: STOPPED at the end of the list, or DEAD
 
 
-@partial(jax.jit, static_argnames=("model", "count", "max_tokens"))
+@partial(jax.jit, static_argnames=("model", "count", "max_tokens", "in_step"))
 def sample_rollouts(
     model: Decoder,
     params: Params,
@@ -159,6 +159,7 @@ def sample_rollouts(
     count: int,
     temperature: Array | float,
     max_tokens: int,
+    in_step: str = "",
 ) -> Rollouts:
     """Samples completions of each prompt, equal prefixes computed once.
 
@@ -171,6 +172,7 @@ def sample_rollouts(
       count: K, completions per prompt; static.
       temperature: float32[].
       max_tokens: T, limit of a completion; static.
+      in_step: see `SearchConfig`; static.
     """
     batch = prompts.tokens.shape[0]
     size = 1 + count * max_tokens
@@ -186,6 +188,7 @@ def sample_rollouts(
         max_tokens=max_tokens,
         pool_size=size,
         patience=1.0,
+        in_step=in_step,
     )
     walkers = Walkers(
         nodes=zeros,

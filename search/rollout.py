@@ -15,13 +15,13 @@ from toolprm_jax.annotation.command import Parser, run_command
 from toolprm_jax.annotation.jsonl import json_line
 from toolprm_jax.annotation.readers import record_to_json
 from toolprm_jax.annotation.records import Record
-from toolprm_jax.model.load import LoadedModel, load
+from toolprm_jax.model.load import LoadedModel
 from toolprm_jax.tokens.prompts import TEMPLATES
 
-from .flags import add_records, read_queries, temperature, whole_number
-from .methods import sample_rollouts
+from .flags import add_devices, add_records, load_spread, read_queries, temperature, whole_number
 from .resumable import write_resumable
 from .run import make_batches, record_keys
+from .sharded import place_models, place_queries, search_mesh, sharded_rollouts
 from .tracker import make_grammar
 
 
@@ -36,6 +36,7 @@ def rollouts(
     batch_size: int,
     max_shapes: int,
     skip: int = 0,
+    tensor: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """Lines of a rollouts file, in the order of the records' prompt lengths.
 
@@ -49,22 +50,27 @@ def rollouts(
       batch_size: records that run at once.
       max_shapes: how many prompt lengths are compiled at most.
       skip: leaves out so many lines at the start; the others are what they would be.
+      tensor: devices that share the model; the records of a batch are spread over the others.
 
     Yields:
       `{"id", "completions", "token_ids"}`.
     """
     codec = policy.codec
     grammar = make_grammar(codec, policy.model.config.vocab_size)
+    mesh = search_mesh(batch_size, tensor)
+    (params,) = place_models(mesh, policy.params)
     for batch in make_batches(codec, records, batch_size, max_shapes):
         if skip >= len(batch.indices):
             skip -= len(batch.indices)
             continue
+        keys, prompts = place_queries(mesh, record_keys(seed, batch.records), batch.prompts)
         sampled = jax.device_get(
-            sample_rollouts(
+            sharded_rollouts(
+                mesh,
                 policy.model,
-                policy.params,
-                record_keys(seed, batch.records),
-                batch.prompts,
+                params,
+                keys,
+                prompts,
                 grammar,
                 count=count,
                 temperature=temperature,
@@ -110,6 +116,7 @@ def parser() -> Parser:
     out.add_argument(
         "--max_shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
     )
+    add_devices(out)
     out.add_argument("--seed", type=whole_number(0), default=0)
     out.add_argument("--out", required=True, help="rollouts file to write")
     return out
@@ -117,7 +124,7 @@ def parser() -> Parser:
 
 def _rollout(args: argparse.Namespace) -> int:
     records = read_queries(args.records, args.format, args.limit)
-    policy = load(args.model, args.template)
+    policy = load_spread(args.model, args, args.template)
     options: dict[str, Any] = {
         "count": args.num,
         "temperature": args.temperature,
@@ -125,6 +132,7 @@ def _rollout(args: argparse.Namespace) -> int:
         "seed": args.seed,
         "batch_size": args.batch_size,
         "max_shapes": args.max_shapes,
+        "tensor": args.tensor,
     }
 
     def lines(skip: int) -> Iterator[dict[str, Any]]:

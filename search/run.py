@@ -24,11 +24,12 @@ from toolprm_jax.tokens.contract import Granularity
 
 from .confidence import By, confidence
 from .config import SearchConfig
-from .methods import GUIDED, Method, fine_grained_search, method_config, prefill_prompts
+from .methods import GUIDED, Method, method_config
 from .models import DecoderPolicy, DecoderReward, Prompts
 from .output import SearchOutput, Trace
 from .profiling import profiled
 from .schema import make_schema, schema_size
+from .sharded import place_models, place_queries, search_mesh, sharded_prefill, sharded_search
 from .tracker import Grammar, make_grammar
 from .vote import majority_vote
 
@@ -225,6 +226,7 @@ def search_batches(
     skip: int = 0,
     note: Callable[[str], None] = lambda text: None,
     profile: str | None = None,
+    tensor: int = 1,
 ) -> Iterator[BatchAnswers]:
     """Answers records batch by batch; each prompt is prefilled once per model for all methods.
 
@@ -238,26 +240,35 @@ def search_batches(
       skip: leaves out so many batches at the start; the others are what they would be.
       note: told what is being done.
       profile: directory for a profiler trace of each search (named METHOD-BATCH).
+      tensor: devices that share a model; the queries of a batch are spread over the others.
+
+    Raises:
+      DataError: there are fewer devices than `tensor`.
     """
     policy, prm = models.policy, models.prm
     contract = prm.codec.contract if prm else None
     asks_prm = any(method in GUIDED for method in configs)
+    mesh = search_mesh(batch_size, tensor)
+    asked = (policy, prm if asks_prm else None)
+    weights = place_models(mesh, *(model and model.params for model in asked))
     pruned = any(config.schema == "prune" for config in configs.values())
     size = schema_size(records)
     compiled = _Compiled()
     batches = make_batches(policy.codec, records, batch_size, max_shapes)
     for number, batch in itertools.islice(enumerate(batches), skip, None):
-        keys = record_keys(seed, batch.records)
         schema = make_schema(batch.records, size) if pruned else None
-        shape = batch.prompts.tokens.shape
+        keys, prompts, schema = place_queries(
+            mesh, record_keys(seed, batch.records), batch.prompts, schema
+        )
+        shape = prompts.tokens.shape
         caches, prefill_seconds, prefill_compiling = [], [], []
-        for name, loaded in (("policy", policy), ("prm", prm if asks_prm else None)):
+        for which, (loaded, params) in enumerate(zip(asked, weights, strict=True)):
             cache, seconds, compiling = None, 0.0, 0.0
             if loaded is not None:
-                lower = partial(prefill_prompts.lower, loaded.model, loaded.params, batch.prompts)
-                program, compiling = compiled.get((name, shape), lower)
+                lower = partial(sharded_prefill.lower, mesh, loaded.model, params, prompts)
+                program, compiling = compiled.get((which, shape), lower)
                 start = time.perf_counter()
-                cache = jax.block_until_ready(program(loaded.params, batch.prompts))
+                cache = jax.block_until_ready(program(params, prompts))
                 seconds = time.perf_counter() - start
             caches.append(cache)
             prefill_seconds.append(seconds)
@@ -268,12 +279,14 @@ def search_batches(
             reward, judge = None, None
             if asks and prm is not None and contract is not None:
                 reward, judge = DecoderReward.of(prm.model, contract), contract.granularity
-            params = (policy.params, prm.params if asks and prm else None)
+            params = (weights[0], weights[1] if asks else None)
             prefilled = (caches[0], caches[1] if asks else None)
             rules = schema if config.schema == "prune" else None
-            inputs = (params, keys, batch.prompts, models.grammar, config, prefilled, rules)
+            inputs = (params, keys, prompts, models.grammar, config, prefilled, rules)
             note(method)
-            lower = partial(fine_grained_search.lower, DecoderPolicy(policy.model), reward, *inputs)
+            lower = partial(
+                sharded_search.lower, mesh, DecoderPolicy(policy.model), reward, *inputs
+            )
             # Methods that differ in leaves of the configuration alone share a program.
             key = (jax.tree.structure(config), asks, shape)
             program, compiling = compiled.get(key, lower)
@@ -314,6 +327,7 @@ def run_methods(
     max_shapes: int = 1,
     progress: bool = True,
     profile: str | None = None,
+    tensor: int = 1,
 ) -> dict[Method, MethodRun]:
     """Answers all records by several methods.
 
@@ -327,6 +341,7 @@ def run_methods(
       max_shapes: of the prompts.
       progress: whether a bar on standard error shows the rate and the time left.
       profile: as for `search_batches`.
+      tensor: as for `search_batches`.
 
     Raises:
       DataError: a guided method without a PRM, or no records.
@@ -348,6 +363,7 @@ def run_methods(
             max_shapes=max_shapes,
             note=bar.set_postfix_str,
             profile=profile,
+            tensor=tensor,
         ):
             places += found.indices
             for method, run in runs.items():

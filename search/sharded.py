@@ -1,7 +1,9 @@
-"""The search over many devices: queries along one axis of the mesh, the models along another."""
+"""Searches over many devices: queries along one axis of the mesh, the models along another."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,33 +12,94 @@ import jax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from toolprm_jax.model.decoder import Params
-from toolprm_jax.model.sharding import param_shardings
+from toolprm_jax.annotation.records import DataError
+from toolprm_jax.model.decoder import Decoder, KeyValues, Params
+from toolprm_jax.model.sharding import make_mesh, param_shardings
 
 from .config import SearchConfig
-from .methods import fine_grained_search
-from .models import DecoderPolicy, DecoderReward, Prompts
+from .methods import Rollouts, fine_grained_search, sample_rollouts
+from .models import DecoderPolicy, DecoderReward, Prompts, prefill
 from .output import SearchOutput
 from .schema import Schema
 from .tracker import Grammar
 
+_WHOLE = PartitionSpec()
 _QUERIES = PartitionSpec("data")
+_PREFILLED = PartitionSpec(None, "data")
 
 
-def place(mesh: Mesh, params: tuple[Params, Params], *queries: Any) -> tuple[Any, ...]:
-    """Arrays where `sharded_search` reads them.
+def search_mesh(batch_size: int, tensor: int = 1) -> Mesh:
+    """A mesh of as many devices here as batches of a size keep busy.
 
     Args:
-      mesh: from `make_mesh`, with fsdp=1.
-      params: of the policy and of the PRM (or None): spread along the tensor axis.
-      *queries: pytrees of arrays `[B, ...]`: spread along the data axis.
+      batch_size: B, which the devices along data divide.
+      tensor: devices that share a model.
 
-    Returns:
-      `(params, *queries)`.
+    Raises:
+      DataError: there are fewer devices than `tensor`.
     """
-    laid_out = tuple(jax.device_put(tree, param_shardings(mesh, tree)) for tree in params)
-    spread = NamedSharding(mesh, _QUERIES)
-    return laid_out, *(jax.device_put(arrays, spread) for arrays in queries)
+    devices = jax.local_devices()
+    if tensor > len(devices):
+        raise DataError(f"tensor: expected at most the {len(devices)} devices here, found {tensor}")
+    data = math.gcd(batch_size, len(devices) // tensor)
+    return make_mesh(data, tensor=tensor, devices=devices[: data * tensor])
+
+
+def place_models(mesh: Mesh, *params: Params | None) -> tuple[Any, ...]:
+    """Parameters where the functions below read them: spread along the tensor axis.
+
+    Args:
+      mesh: with fsdp=1.
+      *params: of models; None stays None.
+    """
+    return tuple(jax.device_put(tree, param_shardings(mesh, tree)) for tree in params)
+
+
+def place_queries(mesh: Mesh, *arrays: Any) -> tuple[Any, ...]:
+    """Queries where the functions below read them: spread along the data axis.
+
+    Args:
+      mesh: with fsdp=1.
+      *arrays: pytrees of arrays `[B, ...]`; None stays None.
+    """
+    return tuple(jax.device_put(tree, NamedSharding(mesh, _QUERIES)) for tree in arrays)
+
+
+def _over_queries(mesh: Mesh, function: Callable[..., Any], inputs: Any, outputs: Any) -> Any:
+    """A function of queries that each device along data runs for its own.
+
+    Raises:
+      ValueError: the mesh has an fsdp axis: it gathers parameters, which pays only in training.
+    """
+    if mesh.shape["fsdp"] != 1:
+        raise ValueError(f"mesh: expected fsdp=1 for a search, found {dict(mesh.shape)}")
+    return jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=inputs,
+        out_specs=outputs,
+        axis_names={"data"},
+        check_vma=False,
+    )
+
+
+def _in_step(mesh: Mesh) -> str:
+    """`SearchConfig.in_step` on a mesh."""
+    return "data" if mesh.shape["tensor"] > 1 else ""
+
+
+@partial(jax.jit, static_argnames=("mesh", "model"))
+def sharded_prefill(mesh: Mesh, model: Decoder, params: Params, prompts: Prompts) -> KeyValues:
+    """Keys and values of prompts, for `sharded_search`.
+
+    Args:
+      mesh: static, as all searches on it take it.
+      model: policy or PRM; static.
+      params: from `place_models`.
+      prompts: from `place_queries`.
+    """
+    mapped = _over_queries(mesh, partial(prefill, model), (_WHOLE, _QUERIES), _PREFILLED)
+    return mapped(params, prompts)
 
 
 @partial(jax.jit, static_argnames=("mesh", "policy", "prm"))
@@ -49,6 +112,7 @@ def sharded_search(
     prompts: Prompts,
     grammar: Grammar,
     config: SearchConfig,
+    prefilled: tuple[KeyValues | None, KeyValues | None] = (None, None),
     schema: Schema | None = None,
 ) -> SearchOutput:
     """`fine_grained_search` on a mesh; a query's result is the same on any.
@@ -60,34 +124,63 @@ def sharded_search(
       mesh: static; the queries must divide along its data axis, and fsdp must be 1.
       policy: as in `fine_grained_search`, like all that follows.
       prm: likewise.
-      params: from `place`.
-      keys: from `place`.
-      prompts: from `place`.
+      params: from `place_models`.
+      keys: from `place_queries`.
+      prompts: from `place_queries`.
       grammar: from `make_grammar`.
       config: its leaves may change without compiling again.
-      schema: from `place`.
-
-    Raises:
-      ValueError: the mesh has an fsdp axis: it gathers parameters, which pays only in training.
+      prefilled: from `sharded_prefill`; computed here where None.
+      schema: from `place_queries`.
     """
-    if mesh.shape["fsdp"] != 1:
-        raise ValueError(f"mesh: expected fsdp=1 for a search, found {dict(mesh.shape)}")
-    config = replace(config, in_step="data" if mesh.shape["tensor"] > 1 else "")
+    inputs = (_WHOLE, _QUERIES, _QUERIES, _WHOLE, _WHOLE, _PREFILLED, _QUERIES)
+    search = partial(fine_grained_search, policy, prm)
+    config = replace(config, in_step=_in_step(mesh))
+    mapped = _over_queries(mesh, search, inputs, _QUERIES)
+    return mapped(params, keys, prompts, grammar, config, prefilled, schema)
 
-    def search(
-        params: Any, keys: Array, prompts: Prompts, grammar: Grammar, config: Any, schema: Any
-    ) -> Any:
-        return fine_grained_search(
-            policy, prm, params, keys, prompts, grammar, config, schema=schema
+
+@partial(jax.jit, static_argnames=("mesh", "model", "count", "max_tokens"))
+def sharded_rollouts(
+    mesh: Mesh,
+    model: Decoder,
+    params: Params,
+    keys: Array,
+    prompts: Prompts,
+    grammar: Grammar,
+    *,
+    count: int,
+    temperature: Array | float,
+    max_tokens: int,
+) -> Rollouts:
+    """`sample_rollouts` on a mesh; a query's completions are the same on any.
+
+    Args:
+      mesh: static; as for `sharded_search`.
+      model: as in `sample_rollouts`, like all that follows.
+      params: from `place_models`.
+      keys: from `place_queries`.
+      prompts: from `place_queries`.
+      grammar: from `make_grammar`.
+      count: K, completions per prompt; static.
+      temperature: float32[].
+      max_tokens: T, limit of a completion; static.
+    """
+
+    def sample(
+        params: Params, keys: Array, prompts: Prompts, grammar: Grammar, temperature: Array
+    ) -> Rollouts:
+        return sample_rollouts(
+            model,
+            params,
+            keys,
+            prompts,
+            grammar,
+            count=count,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            in_step=_in_step(mesh),
         )
 
-    whole = PartitionSpec()
-    mapped = jax.shard_map(
-        search,
-        mesh=mesh,
-        in_specs=(whole, _QUERIES, _QUERIES, whole, whole, _QUERIES),
-        out_specs=_QUERIES,
-        axis_names={"data"},
-        check_vma=False,
-    )
-    return mapped(params, keys, prompts, grammar, config, schema)
+    inputs = (_WHOLE, _QUERIES, _QUERIES, _WHOLE, _WHOLE)
+    mapped = _over_queries(mesh, sample, inputs, _QUERIES)
+    return mapped(params, keys, prompts, grammar, temperature)

@@ -11,6 +11,9 @@ import optax
 import pytest
 
 from search.run import Models
+from toolprm_jax.annotation.jsonl import write_jsonl
+from toolprm_jax.annotation.readers import record_to_json
+from toolprm_jax.annotation.records import Record
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
 from toolprm_jax.model.hf import save_model
 from toolprm_jax.model.load import load
@@ -40,12 +43,25 @@ class Pair(NamedTuple):
     prm: str
 
 
+def _learnt(codec: Codec) -> list[Record]:
+    """What the policy has seen."""
+    return sorted(masked_corpus(5, "heldout", 24), key=lambda r: len(codec.prompt(r)))[:8]
+
+
+@pytest.fixture
+def learnt(small_codec: Codec, tmp_path: Path) -> Path:
+    """A records file of four queries that the policy has seen."""
+    path = tmp_path / "learnt.jsonl"
+    write_jsonl(path, map(record_to_json, _learnt(small_codec)[:4]))
+    return path
+
+
 @pytest.fixture(scope="session")
 def tiny_pair(small_codec: Codec, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """The policy has seen the queries of `masked_corpus(5, "heldout", 24)`; the PRM is random."""
+    """The policy has seen eight queries; the PRM is random."""
     contract = replace(small_codec.contract, granularity=None, target=None)
     codec = Codec(small_codec.tokenizer, contract)
-    records = sorted(masked_corpus(5, "heldout", 24), key=lambda r: len(codec.prompt(r)))[:8]
+    records = _learnt(codec)
     trees = [tree for record in records for tree in lm_trees(codec, [record], ROW)[0]]
     batch = pack(trees, ROW)
     model = Decoder(CONFIG)

@@ -11,7 +11,7 @@ import pytest
 from search.config import SearchConfig
 from search.main import main
 from search.plan import plan_search
-from search.sharded import place
+from search.sharded import place_models
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.sharding import make_mesh
 
@@ -28,8 +28,8 @@ def test_the_plan_counts_what_a_device_holds() -> None:
         SHAPE, prm, CONFIG, batch_size=4, prompt_tokens=64, tensor=4, devices=jax.devices()
     )
     shapes = (SHAPE, prm)
-    params: Any = tuple(init_params(shape, jax.random.key(0)) for shape in shapes)
-    (laid_out,) = place(make_mesh(tensor=4), params)
+    params = (init_params(shape, jax.random.key(0)) for shape in shapes)
+    laid_out = place_models(make_mesh(tensor=4), *params)
     here = [
         sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
         for tree in laid_out

@@ -15,10 +15,6 @@ from hypothesis import strategies as st
 
 from search import main
 from search.profiling import BOOKKEEPING, CACHE, PARTS, POLICY, REWARD, own_seconds, parts_of
-from toolprm_jax.annotation.jsonl import write_jsonl
-from toolprm_jax.annotation.readers import record_to_json
-from toolprm_jax.tokens.codec import Codec
-from toolprm_jax.toolworld.masked import masked_corpus
 
 Span = tuple[str, float, float]
 
@@ -67,13 +63,11 @@ def test_instructions_belong_to_the_scope_that_they_were_traced_in() -> None:
 
 
 def test_the_command_tells_seconds_by_part(
-    small_codec: Codec, tiny_pair: Any, tmp_path: Path, capsys
+    learnt: Path, tiny_pair: Any, tmp_path: Path, capsys
 ) -> None:
-    records, trace = tmp_path / "records.jsonl", tmp_path / "trace"
-    known = sorted(masked_corpus(5, "heldout", 24), key=lambda r: len(small_codec.prompt(r)))[:4]
-    write_jsonl(records, (record_to_json(record) for record in known))
+    trace = tmp_path / "trace"
     # Two batches: their seconds add up.
-    arguments = ["--policy", tiny_pair.policy, "--prm", tiny_pair.prm, "--records", str(records)]
+    arguments = ["--policy", tiny_pair.policy, "--prm", tiny_pair.prm, "--records", str(learnt)]
     arguments += ["--method", "fine_grained", "--num_beams", "2", "--beam_width", "2"]
     arguments += ["--batch_size", "2", "--max_tokens", "64", "--out", str(tmp_path / "answers")]
     assert main.main([*arguments, "--profile", str(trace)]) == 0

@@ -50,7 +50,7 @@ def test_a_stopped_run_goes_on(
     argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "rollouts.jsonl"
-    real, batches = rollout.sample_rollouts, []
+    real, batches = rollout.sharded_rollouts, []
 
     def sampled(*given: Any, **options: Any) -> Any:
         batches.append(1)
@@ -58,7 +58,7 @@ def test_a_stopped_run_goes_on(
             raise KeyboardInterrupt
         return real(*given, **options)
 
-    monkeypatch.setattr(rollout, "sample_rollouts", sampled)
+    monkeypatch.setattr(rollout, "sharded_rollouts", sampled)
     stop_at = 0
     assert rollout.main(argv) == 0
     expected = out.read_bytes()

@@ -11,11 +11,18 @@ import pytest
 from toy_search import own_results
 
 from search.config import SearchConfig
-from search.methods import fine_grained_search
+from search.methods import fine_grained_search, sample_rollouts
 from search.models import DecoderPolicy, DecoderReward, Prompts
 from search.output import SearchOutput
 from search.run import Models, make_batches, record_keys
-from search.sharded import place, sharded_search
+from search.sharded import (
+    place_models,
+    place_queries,
+    search_mesh,
+    sharded_rollouts,
+    sharded_search,
+)
+from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.sharding import make_mesh
 from toolprm_jax.toolworld.masked import masked_corpus
 
@@ -47,11 +54,12 @@ def test_a_mesh_finds_what_one_device_finds(
 ) -> None:
     inputs, one = alone
     mesh = make_mesh(tensor=tensor)
-    laid_out = place(mesh, *inputs)
-    assert laid_out[1].addressable_shards[0].data.shape == (tensor,)
-    kernel = laid_out[0][0]["params"]["layers"]["mlp"]["up_proj"]["kernel"]
+    params: Any = place_models(mesh, *inputs[0])
+    keys, prompts = place_queries(mesh, *inputs[1:])
+    assert keys.addressable_shards[0].data.shape == (tensor,)
+    kernel = params[0]["params"]["layers"]["mlp"]["up_proj"]["kernel"]
     assert kernel.addressable_shards[0].data.shape[-1] == kernel.shape[-1] // tensor
-    many = sharded_search(mesh, *statics(models), *laid_out, models.grammar, CONFIG)
+    many = sharded_search(mesh, *statics(models), params, keys, prompts, models.grammar, CONFIG)
     np.testing.assert_array_equal(one.tokens, many.tokens)
     np.testing.assert_array_equal(one.status, many.status)
     np.testing.assert_allclose(one.score, many.score, rtol=1e-4)
@@ -59,6 +67,39 @@ def test_a_mesh_finds_what_one_device_finds(
     for a, b in zip(*map(jax.tree.leaves, own), strict=True):
         np.testing.assert_array_equal(a, b)
     assert len(set(many.decisions.tolist())) > 1
+
+
+@pytest.mark.parametrize("tensor", [1, 4])
+def test_a_mesh_samples_what_one_device_samples(
+    models: Models, alone: tuple[Any, SearchOutput], tensor: int
+) -> None:
+    (params, _), keys, prompts = alone[0]
+    options: Any = {"count": 3, "temperature": 0.8, "max_tokens": 24}
+    model, grammar = models.policy.model, models.grammar
+    one = sample_rollouts(model, params, keys, prompts, grammar, **options)
+    mesh = make_mesh(tensor=tensor)
+    laid_out = (*place_models(mesh, params), *place_queries(mesh, keys, prompts))
+    many = sharded_rollouts(mesh, model, *laid_out, grammar, **options)
+    jax.tree.map(np.testing.assert_array_equal, one, many)
+    assert len(set(one.lengths.ravel().tolist())) > 1
+
+
+def test_a_batch_takes_the_devices_that_it_divides_among() -> None:
+    shapes = {
+        (batch_size, tensor): tuple(search_mesh(batch_size, tensor).shape.values())
+        for batch_size, tensor in ((8, 1), (4, 1), (12, 1), (5, 1), (8, 4), (1, 2), (6, 3))
+    }
+    assert shapes == {
+        (8, 1): (8, 1, 1),
+        (4, 1): (4, 1, 1),
+        (12, 1): (4, 1, 1),
+        (5, 1): (1, 1, 1),
+        (8, 4): (2, 1, 4),
+        (1, 2): (1, 1, 2),
+        (6, 3): (2, 1, 3),
+    }
+    with pytest.raises(DataError, match="at most the 8 devices here, found 9"):
+        search_mesh(8, 9)
 
 
 def test_a_mesh_that_gathers_parameters_is_refused(models: Models) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from toolprm_jax.model.checkpoint import (
     restore_params,
     verify_manifest,
 )
-from toolprm_jax.model.sharding import AXES, batch_sharding, make_mesh
+from toolprm_jax.model.load import load_weights
+from toolprm_jax.model.sharding import AXES, batch_sharding, make_mesh, param_shardings
 from toolprm_jax.tokens.codec import load_tokenizer
 from toolprm_jax.tokens.contract import Contract, ContractError
 from train.checkpoint import Checkpoints, RunFiles
@@ -113,6 +115,12 @@ def test_only_parameters(saved: tuple[Path, dict[int, TrainState]], model: Any) 
         assert config == model.config
         assert_equal(params, states[step].params)
     assert read_run(folder / "3")["config"] == {"steps": 9}
+    mesh = make_mesh(tensor=8)
+    weights = load_weights(str(folder), "bfloat16", partial(param_shardings, mesh))
+    assert weights.config == dataclasses.replace(model.config, dtype="bfloat16")
+    rounded = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), states[3].params)
+    assert_equal(weights.params, rounded)
+    assert jax.tree.map(lambda x: x.sharding, weights.params) == param_shardings(mesh, rounded)
 
 
 def test_a_flipped_bit_is_found_and_the_one_before_used(

@@ -15,6 +15,7 @@ from etils import epath
 from ..annotation.records import DataError
 from .adapters import Adapter, Lora
 from .decoder import DecoderConfig, Params
+from .hf import Shardings
 
 MANIFEST_FILE = "toolprm_manifest.json"
 STEPS_FOLDER = "checkpoints"  # of a run's workdir
@@ -148,19 +149,22 @@ def whole_checkpoint(directory: epath.PathLike) -> epath.Path:
 
 
 def read_params(
-    directory: epath.PathLike, sharding: jax.sharding.Sharding | None = None
+    directory: epath.PathLike, shardings: Shardings | None = None
 ) -> tuple[DecoderConfig, Params]:
     """Only the parameters in one step's directory, which must be whole; see `restore_params`."""
     folder = epath.Path(directory)
     config = DecoderConfig(**read_run(folder)["decoder"])
-    return config, _read_arrays(folder, sharding)
+    return config, _read_arrays(folder, shardings)
 
 
-def _read_arrays(folder: epath.Path, sharding: jax.sharding.Sharding | None) -> Params:
-    target = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+def _read_arrays(folder: epath.Path, shardings: Shardings | None) -> Params:
     saved: Any = ocp.metadata(folder, "params").metadata
+    first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    placement = shardings(saved) if shardings else jax.tree.map(lambda _: first, saved)
     abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=target), saved
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        saved,
+        placement,
     )
     return ocp.load_checkpointables(folder, {"params": abstract})["params"]
 
@@ -178,13 +182,13 @@ def read_adapter_checkpoint(directory: epath.PathLike) -> Adapter | None:
 
 
 def restore_params(
-    directory: epath.PathLike, sharding: jax.sharding.Sharding | None = None
+    directory: epath.PathLike, shardings: Shardings | None = None
 ) -> tuple[DecoderConfig, Params]:
     """Only the parameters of a training checkpoint, whatever devices wrote it.
 
     Args:
       directory: one step's directory, or the one that holds them (then the newest whole one).
-      sharding: of every parameter; the first local device if None.
+      shardings: maps the parameters to a sharding each; all on the first local device if None.
 
     Returns:
       The shape of the decoder and its float32 parameters.
@@ -192,4 +196,4 @@ def restore_params(
     Raises:
       CheckpointError: no whole checkpoint is there.
     """
-    return read_params(whole_checkpoint(directory), sharding)
+    return read_params(whole_checkpoint(directory), shardings)

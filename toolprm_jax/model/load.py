@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
+
+import jax
 
 from ..annotation.records import DataError
 from ..tokens.codec import Codec, load_tokenizer
@@ -32,7 +35,8 @@ class Weights(NamedTuple):
         """Parameters of the plain decoder."""
         if self.adapter is None:
             return self.params
-        return merge(self.params, self.adapter.params, self.adapter.lora)
+        # From the host, for the base may be spread over devices.
+        return merge(self.params, jax.device_get(self.adapter.params), self.adapter.lora)
 
 
 class LoadedModel(NamedTuple):
@@ -73,7 +77,10 @@ def load_weights(name: str, dtype: str = "float32", shardings: Shardings | None 
         path = Path(whole_checkpoint(path))
         adapter = read_adapter_checkpoint(path)
         if adapter is None:
-            return Weights(*read_params(path), None, path, path)
+            config, params = read_params(path, shardings)
+            config = dataclasses.replace(config, dtype=dtype)
+            params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+            return Weights(config, params, None, path, path)
     base = load_weights(_base_name(adapter.base, path), dtype, shardings)
     if base.adapter is not None:
         raise DataError(f"{path}: its base {adapter.base} is an adapter itself")
@@ -91,19 +98,25 @@ def _base_name(base: str, path: Path) -> str:
     return base
 
 
-def load(name: str, template: str | None = None, dtype: str = "float32") -> LoadedModel:
+def load(
+    name: str,
+    template: str | None = None,
+    dtype: str = "float32",
+    shardings: Shardings | None = None,
+) -> LoadedModel:
     """Loads a model; an adapter is merged into its base.
 
     Args:
       name: as for `load_weights`.
       template: of a policy that has no contract, as published ones have none.
       dtype: dtype of the parameters and of the computation.
+      shardings: as for `load_weights`.
 
     Raises:
       DataError: there is no such model, or it is damaged or not one of this project's.
       ContractError: tokenizer, embedding or `template` are not the contract's.
     """
-    weights = load_weights(name, dtype)
+    weights = load_weights(name, dtype, shardings)
     tokenizer = load_tokenizer(weights.tokenizer)
     if template is not None and not (weights.home / CONTRACT_FILE).exists():
         contract = make_contract(tokenizer, weights.config.vocab_size, template)
