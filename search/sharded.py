@@ -165,22 +165,11 @@ def sharded_rollouts(
       temperature: float32[].
       max_tokens: T, limit of a completion; static.
     """
+    fixed = {"count": count, "max_tokens": max_tokens, "in_step": _in_step(mesh)}
 
-    def sample(
-        params: Params, keys: Array, prompts: Prompts, grammar: Grammar, temperature: Array
-    ) -> Rollouts:
-        return sample_rollouts(
-            model,
-            params,
-            keys,
-            prompts,
-            grammar,
-            count=count,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            in_step=_in_step(mesh),
-        )
+    def sample(temperature: Array, *arrays: Any) -> Rollouts:
+        return sample_rollouts(model, *arrays, temperature=temperature, **fixed)
 
-    inputs = (_WHOLE, _QUERIES, _QUERIES, _WHOLE, _WHOLE)
+    inputs = (_WHOLE, _WHOLE, _QUERIES, _QUERIES, _WHOLE)
     mapped = _over_queries(mesh, sample, inputs, _QUERIES)
-    return mapped(params, keys, prompts, grammar, temperature)
+    return mapped(temperature, params, keys, prompts, grammar)
