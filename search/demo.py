@@ -25,12 +25,13 @@ from toolprm_jax.annotation.records import DataError, Record
 from toolprm_jax.model.load import load
 from toolprm_jax.toolworld.masked import masked_corpus
 
+from .answers import flag_counts
 from .config import SearchConfig
 from .evaluate import bootstrap_interval, paired_bootstrap
 from .flags import read_queries, whole_number
 from .methods import Method
 from .report import results_table, write_results, write_search_picture
-from .run import MethodRun, Models, flag_counts, run_methods
+from .run import MethodRun, Models, run_methods
 from .trace import search_tree
 
 METHODS: tuple[Method, ...] = ("greedy", "best_of_n", "fine_grained")

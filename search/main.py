@@ -16,6 +16,7 @@ from toolprm_jax.model.decoder import abstract_params, num_params
 from toolprm_jax.plan import add_plan, planned_devices, print_plan, shape_of
 from toolprm_jax.tokens.prompts import TEMPLATES
 
+from .answers import flag_counts
 from .config import Aggregate, Explore, SchemaUse, SearchConfig
 from .flags import (
     add_devices,
@@ -31,7 +32,7 @@ from .flags import (
 from .methods import GUIDED, METHODS, method_config
 from .plan import plan_search
 from .report import write_search_picture
-from .run import Models, flag_counts, run_methods
+from .run import Models, run_methods
 from .trace import search_tree
 
 # Which option raises the limit that a flag tells of.

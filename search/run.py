@@ -1,4 +1,4 @@
-"""The host side of search: records in batches of one shape, methods run on them, answers out."""
+"""The host side of search: records in batches of one shape, and methods run on them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from toolprm_jax.annotation.grammar import PartialCall, parse_calls, tables
-from toolprm_jax.annotation.records import Call, DataError, Record
+from toolprm_jax.annotation.records import DataError, Record
 from toolprm_jax.model.load import LoadedModel
 from toolprm_jax.tokens.codec import Codec
-from toolprm_jax.tokens.contract import Granularity
 
-from .confidence import By, confidence
+from .answers import Answer, answer_of, calls_of
 from .config import SearchConfig
 from .methods import GUIDED, Method, method_config
 from .models import DecoderPolicy, DecoderReward, Prompts
-from .output import SearchOutput, Trace
 from .profiling import profiled
 from .schema import make_schema, schema_size
 from .sharded import place_models, place_queries, search_mesh, sharded_prefill, sharded_search
@@ -66,36 +63,6 @@ class Models:
             contract.check(codec.contract, "vocabulary", "template", "chat_template", "end_of_text")
         grammar = make_grammar(codec, self.policy.model.config.vocab_size)
         object.__setattr__(self, "grammar", grammar)
-
-
-@dataclass
-class Answer:
-    """What one method made of one query."""
-
-    record: Record
-    calls: tuple[Call, ...]
-    text: str
-    score: float
-    finished: bool
-    confidence: dict[str, Any] | None  # see `confidence`; of a finished answer
-    method: Method
-    cost: dict[str, int]
-    flags: tuple[str, ...]
-    trace: Trace | None = None  # of this query alone
-
-    def to_json(self) -> dict[str, Any]:
-        """A line of an answers file."""
-        return {
-            "id": self.record.id,
-            "calls": [call.to_json() for call in self.calls],
-            "text": self.text,
-            "score": self.score if np.isfinite(self.score) else None,
-            "finished": self.finished,
-            "confidence": self.confidence,
-            "method": self.method,
-            "flags": list(self.flags),
-            "cost": self.cost,
-        }
 
 
 @dataclass
@@ -152,25 +119,6 @@ def make_batches(
                 tuple(records[index] for index in filled),
                 Prompts(jnp.asarray(tokens), jnp.asarray(lengths)),
             )
-
-
-def calls_of(codec: Codec, text: bytes) -> tuple[Call, ...]:
-    """The whole calls that a completion makes; of a repeated parameter the last value counts."""
-    return tuple(_called(call) for call in _parsed(codec, text))
-
-
-def _called(call: PartialCall) -> Call:
-    return Call(call.name, dict(call.pairs))
-
-
-def _parsed(codec: Codec, text: bytes) -> list[PartialCall]:
-    found = parse_calls(tables(codec.template.dress), text, eot=True)
-    return [call for call in found if call.closed]
-
-
-def _repeats(call: PartialCall) -> bool:
-    names = [name for name, _ in call.pairs]
-    return len(set(names)) < len(names)
 
 
 class BatchAnswers(NamedTuple):
@@ -378,55 +326,3 @@ def run_methods(
     for run in runs.values():
         run.answers = [run.answers[place] for place in order]
     return runs
-
-
-def answer_of(
-    codec: Codec,
-    record: Record,
-    method: Method,
-    output: SearchOutput,
-    row: int,
-    prompts: Prompts,
-    judge: Granularity | None,
-) -> Answer:
-    """The answer in one row of a search's output; `judge` is how fine its reward model judged."""
-    best = int(output.best[row])
-    length = int(output.lengths[row, best])
-    text = codec.decode(output.tokens[row, best, :length].tolist())
-    prompt = int(prompts.lengths[row])
-    cost = {name: int(values[row]) for name, values in output.costs._asdict().items()}
-    cost |= {
-        "policy_prompt_tokens": prompt,
-        "prm_prompt_tokens": prompt if judge else 0,
-        "decisions": int(output.decisions[row]),
-    }
-    flags = [name for name, values in output.flags._asdict().items() if values[row]]
-    finished = bool(output.finished[row])
-    calls = _parsed(codec, text) if finished else []
-    if any(_repeats(call) for call in calls):
-        # As in the labels: no call has a parameter twice.
-        finished, calls = False, []
-        flags.append("repeated_parameter")
-    events, log_p, log_probs = (
-        np.asarray(array[row, best, :length])
-        for array in (output.events, output.log_p, output.log_probs)
-    )
-    by: By = "prm" if judge == "toolprm" else "policy"  # else it judged no argument alone
-    return Answer(
-        record=record,
-        calls=tuple(map(_called, calls)),
-        confidence=confidence(calls, events, log_p, log_probs, by) if finished else None,
-        text=text.decode("utf-8", errors="replace"),
-        score=float(output.score[row, best]),
-        finished=finished,
-        method=method,
-        cost=cost,
-        flags=tuple(flags if finished else [*flags, "unfinished"]),
-        trace=jax.tree.map(lambda array: array[row], output.trace),
-    )
-
-
-def flag_counts(answers: Sequence[Answer]) -> Mapping[str, int]:
-    """How many answers carry each flag."""
-    names = sorted({flag for answer in answers for flag in answer.flags})
-    return {name: sum(name in answer.flags for answer in answers) for name in names}

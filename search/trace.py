@@ -11,8 +11,8 @@ from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.records import spell_calls
 from toolprm_jax.tokens.codec import Codec
 
+from .answers import Answer
 from .beam import DEAD, EMPTY, FINISHED, SearchConfig
-from .run import Answer
 
 
 def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) -> dict[str, Any]:

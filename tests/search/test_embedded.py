@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.run import calls_of
+from search.answers import calls_of
 from toolprm_jax.annotation.matching import exact_match
 from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.adapters import read_adapter

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from search.answers import answer_of
 from search.config import SearchConfig
 from search.explore import nothing_yet
 from search.methods import Method
 from search.models import Prompts
 from search.output import SearchOutput
-from search.run import Models, answer_of, run_methods
+from search.run import Models, run_methods
 from search.tracker import MAX_EVENTS
 from toolprm_jax.annotation import grammar
 from toolprm_jax.annotation.labels import label_completion
