@@ -21,7 +21,7 @@ PARALLEL := --numprocesses $(JOBS) --dist loadfile
 .PHONY: help demo compare test check lint checkpoints clean
 
 help:
-	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca] [LIMIT=48]   search, with the embedded models"
+	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca|openai] [LIMIT=48]   search, with the embedded models"
 	@echo "make compare [DATA=FOLDER]   the demo's table over 500 queries and, with DATA, BFCL and ToolAlpaca"
 	@echo "make test          run the tests"
 	@echo "make check         linters, types and the fast tests, in two minutes"
