@@ -52,6 +52,13 @@ def own_seconds(spans: Iterable[tuple[str, float, float]]) -> dict[str, float]:
     return out
 
 
+def instruction_of(event: Any) -> str:
+    """Name of the instruction that an event of a trace is of."""
+    # A GPU's events are kernels, and name it beside; a TPU's are named by its whole text.
+    name = str(dict(event.stats).get("hlo_op", event.name))
+    return name.partition(" = ")[0].lstrip("%")
+
+
 def recorded_seconds(trace: Path, parts: dict[str, str]) -> dict[str, float]:
     """Seconds of a program by part, summed over threads, from the newest trace in a directory.
 
@@ -63,8 +70,7 @@ def recorded_seconds(trace: Path, parts: dict[str, str]) -> dict[str, float]:
     out: dict[str, float] = dict.fromkeys(PARTS, 0.0)
     for plane in ProfileData.from_file(str(newest)).planes:
         for line in plane.lines:
-            # A GPU's events are kernels, and name the operation beside.
-            named = ((str(dict(e.stats).get("hlo_op", e.name)), e) for e in line.events)
+            named = ((instruction_of(event), event) for event in line.events)
             spans = [(name, e.start_ns, e.end_ns) for name, e in named if name in parts]
             for name, seconds in own_seconds(spans).items():
                 out[parts[name]] += seconds

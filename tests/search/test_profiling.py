@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -14,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search import main
-from search.profiling import BOOKKEEPING, CACHE, PARTS, POLICY, REWARD, own_seconds, parts_of
+from search.profiling import (
+    BOOKKEEPING,
+    CACHE,
+    PARTS,
+    POLICY,
+    REWARD,
+    instruction_of,
+    own_seconds,
+    parts_of,
+)
 
 Span = tuple[str, float, float]
 
@@ -60,6 +70,19 @@ def test_instructions_belong_to_the_scope_that_they_were_traced_in() -> None:
     assert set(parts.values()) == set(PARTS)
     assert {part for name, part in parts.items() if name.startswith("dot")} == {POLICY}
     assert parts[next(name for name in parts if name.startswith("param"))] == BOOKKEEPING
+
+
+@pytest.mark.parametrize(
+    ("name", "stats"),
+    [
+        ("fusion.3", []),
+        ("%fusion.3 = f32[2]{0} fusion(%a), kind=kLoop", [("flops", 2)]),
+        ("loop_fusion_3", [("hlo_module", "jit_search"), ("hlo_op", "fusion.3")]),
+    ],
+    ids=["cpu", "tpu", "gpu"],
+)
+def test_events_name_their_instruction(name: str, stats: list[tuple[str, Any]]) -> None:
+    assert instruction_of(SimpleNamespace(name=name, stats=stats)) == "fusion.3"
 
 
 def test_the_command_tells_seconds_by_part(

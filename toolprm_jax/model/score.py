@@ -1,9 +1,10 @@
-"""Step scores of one completion, outside of a search."""
+"""Step scores of completions that any engine made, outside of a search."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import jax
@@ -13,13 +14,17 @@ from jax import Array
 from ..annotation.grammar import Kind, run, tables
 from ..annotation.labels import GRANULARITY, Step
 from ..annotation.records import DataError, Record
-from ..tokens.examples import Rollout, marked_path
-from ..tokens.tree import TreeBatch, TreeBuilder, pack
+from ..tokens.codec import Codec
+from ..tokens.examples import Marker, Rollout, marked_path
+from ..tokens.tree import TokenTree, TreeBatch, TreeBuilder, empty_rows, pack
 from .decoder import Decoder, Params
 from .load import LoadedModel
 from .prm import step_logits
 
-_ROW_STEP = 256  # rows are padded to a multiple of it, so that few lengths are compiled
+_ROW_STEP = 256  # a lone completion's row is padded to a multiple of it: few lengths are compiled
+_RECORDS = 32  # whose completions share rows
+
+Completion = tuple[str, Sequence[int]]  # text, and token ids as a policy sampled them, or ()
 
 
 class StepScore(NamedTuple):
@@ -30,11 +35,100 @@ class StepScore(NamedTuple):
     p: float  # probability that it is right
 
 
+class _Path(NamedTuple):
+    """A prompt with a completion, its decisions, and the markers of these."""
+
+    steps: tuple[Step, ...]
+    tokens: list[int]
+    markers: list[Marker]
+
+    def __len__(self) -> int:
+        return len(self.tokens) + len(set(self.markers))
+
+
+class _Forest:
+    """Grows trees that each fit a row, and knows where the markers of every path are."""
+
+    def __init__(self, row_length: int) -> None:
+        self.trees: list[TokenTree] = []
+        self.places: list[tuple[int, list[int]]] = []  # tree and indices in it, path by path
+        self._row_length = row_length
+        self._builder = TreeBuilder()
+        self._leaves: list[list[int]] = []
+
+    def add(self, path: _Path) -> None:
+        """Adds a path that fits a row."""
+        new = self._builder.new_nodes(path.tokens, path.markers)
+        if len(self._builder) + new > self._row_length:
+            self.close()
+        nodes = self._builder.add_path(path.tokens)
+        self._leaves.append(
+            [self._builder.add_marker(nodes[at], *marker) for at, *marker in path.markers]
+        )
+
+    def close(self) -> None:
+        """Ends the tree that grows."""
+        places = self._builder.places().tolist()
+        here = len(self.trees)
+        self.places += [(here, [places[leaf] for leaf in leaves]) for leaves in self._leaves]
+        self.trees.append(self._builder.build())
+        self._builder, self._leaves = TreeBuilder(), []
+
+
 @partial(jax.jit, static_argnames=("model", "label_ids"))
 def _probabilities(
     model: Decoder, params: Params, batch: TreeBatch, label_ids: tuple[int, int]
 ) -> Array:
     return jax.nn.sigmoid(step_logits(model, params, batch, label_ids))
+
+
+def _path(codec: Codec, record: Record, completion: Completion) -> _Path:
+    """What the reward model reads of a completion.
+
+    Raises:
+      DataError: the model is a policy, or the token ids spell another text.
+    """
+    text, ids = completion
+    granularity = codec.contract.granularity
+    if granularity is None:
+        raise DataError("the model has no granularity in its contract: it is a policy")
+    found = run(tables(codec.template.dress), text.encode("utf-8", "surrogatepass"), eot=True)
+    kinds = GRANULARITY[granularity]
+    # The label is not known; any will do.
+    steps = tuple(Step(kind, end, True, True) for kind, end in found.events if kind in kinds)
+    rollout = Rollout(text, steps, tuple(ids) or None, found.died_at is not None)
+    tokens, markers = marked_path(codec, rollout)
+    prompt = codec.prompt(record)
+    markers = [(len(prompt) + at, token, kind, label) for at, token, kind, label in markers]
+    return _Path(steps, [*prompt, *tokens], markers)
+
+
+def _score(
+    prm: LoadedModel,
+    paths: Sequence[_Path],
+    row_length: int,
+    rows: int,
+    place: Callable[[TreeBatch], TreeBatch],
+) -> list[list[StepScore]]:
+    """Scores paths that each fit a row, `rows` rows at once."""
+    forest = _Forest(row_length)
+    for path in paths:
+        forest.add(path)
+    forest.close()
+    scores: list[np.ndarray] = []
+    for start in range(0, len(forest.trees), rows):
+        packed = [pack([tree], row_length) for tree in forest.trees[start : start + rows]]
+        packed += [empty_rows(1, row_length)] * (rows - len(packed))
+        batch = TreeBatch(*(np.concatenate(column) for column in zip(*packed, strict=True)))
+        label_ids = prm.codec.contract.label_ids
+        scores += [*np.asarray(_probabilities(prm.model, prm.params, place(batch), label_ids))]
+    return [
+        [
+            StepScore(step.kind, step.end, float(scores[tree][index]))
+            for step, index in zip(path.steps, indices, strict=True)
+        ]
+        for path, (tree, indices) in zip(paths, forest.places, strict=True)
+    ]
 
 
 def score_completion(
@@ -54,29 +148,50 @@ def score_completion(
     Raises:
       DataError: the model is a policy, or `token_ids` spell another text.
     """
-    contract = prm.codec.contract
-    if contract.granularity is None:
+    path = _path(prm.codec, record, (completion, token_ids))
+    return _score(prm, [path], len(path) + -len(path) % _ROW_STEP, 1, lambda batch: batch)[0]
+
+
+def score_rollouts(
+    prm: LoadedModel,
+    items: Iterable[tuple[Record, Sequence[Completion]]],
+    *,
+    row_length: int,
+    rows: int,
+    place: Callable[[TreeBatch], TreeBatch] = lambda batch: batch,
+) -> Iterator[list[list[StepScore] | DataError]]:
+    """Scores many completions as trees: what they have in common is read once.
+
+    Args:
+      prm: a reward model.
+      items: records, and completions of each.
+      row_length: S, tokens of a row.
+      rows: B, rows that run at once.
+      place: puts a batch `[B, S]` where the model is.
+
+    Yields:
+      For each item and each of its completions the scores in firing order, or why there are none:
+      it is longer than a row, or its token ids spell another text.
+
+    Raises:
+      DataError: the model is a policy.
+    """
+    if prm.codec.contract.granularity is None:
         raise DataError("the model has no granularity in its contract: it is a policy")
-    codec = prm.codec
-    found = run(tables(codec.template.dress), completion.encode("utf-8", "surrogatepass"), eot=True)
-    labelled = GRANULARITY[contract.granularity]
-    # The label is not known; any will do.
-    steps = tuple(Step(kind, end, True, True) for kind, end in found.events if kind in labelled)
-    died = found.died_at is not None
-    ids, markers = marked_path(codec, Rollout(completion, steps, tuple(token_ids) or None, died))
-    prompt = codec.prompt(record)
-    builder = TreeBuilder()
-    nodes = builder.add_path([*prompt, *ids])
-    for index, token, kind, label in markers:
-        builder.add_marker(nodes[len(prompt) + index], token, kind, label)
-    batch = pack([builder.build()], len(builder) + -len(builder) % _ROW_STEP)
-    scores = np.asarray(_probabilities(prm.model, prm.params, batch, contract.label_ids))[0]
-    by_place = {
-        (int(batch.positions[0, node]), int(batch.kinds[0, node])): float(scores[node])
-        for node in np.flatnonzero(batch.kinds[0] >= 0)
-    }
-    # A marker lies one below the token that closes its decision.
-    return [
-        StepScore(step.kind, step.end, by_place[len(prompt) + index + 1, kind])
-        for step, (index, _, kind, _) in zip(steps, markers, strict=True)
-    ]
+
+    def path_of(record: Record, completion: Completion) -> _Path | DataError:
+        try:
+            path = _path(prm.codec, record, completion)
+        except DataError as error:
+            return error
+        if len(path) > row_length:
+            return DataError(f"{len(path)} tokens, expected at most the {row_length} of a row")
+        return path
+
+    waiting = iter(items)
+    while group := list(islice(waiting, _RECORDS)):
+        found = [[path_of(record, one) for one in completions] for record, completions in group]
+        paths = [path for mine in found for path in mine if isinstance(path, _Path)]
+        scores = iter(_score(prm, paths, row_length, rows, place) if paths else ())
+        for mine in found:
+            yield [one if isinstance(one, DataError) else next(scores) for one in mine]

@@ -96,9 +96,15 @@ class TreeBuilder:
             nodes.append(node)
         return nodes
 
-    def add_marker(self, node: int, token: int, kind: int, label: int) -> None:
-        """Hangs a labelled marker leaf on `node`; identical leaves merge, their weights add up."""
-        self._weights[self._child(node, token, kind, label)] += 1.0
+    def add_marker(self, node: int, token: int, kind: int, label: int) -> int:
+        """Hangs a labelled marker leaf on `node`; identical leaves merge, their weights add up.
+
+        Returns:
+          The leaf's node.
+        """
+        leaf = self._child(node, token, kind, label)
+        self._weights[leaf] += 1.0
+        return leaf
 
     def new_nodes(self, tokens: Sequence[int], markers: Iterable[tuple[int, int, int, int]]) -> int:
         """How many nodes a path with `(index, token, kind, label)` markers would add."""
@@ -116,17 +122,27 @@ class TreeBuilder:
             added += not known
         return added
 
-    def build(self) -> TokenTree:
-        """The tree as arrays in depth-first order."""
-        size = len(self._tokens)
+    def _order(self) -> list[int]:
+        """The nodes, depth first."""
         order: list[int] = []
-        stack = [0] if size else []
+        stack = [0] if self._tokens else []
         while stack:
             node = stack.pop()
             order.append(node)
             stack.extend(reversed(self._children[node].values()))
-        index_of = np.empty(size, np.int32)
-        index_of[order] = np.arange(size, dtype=np.int32)
+        return order
+
+    def places(self) -> IntArray:
+        """Where `build` puts each node: int32[S]."""
+        order = self._order()
+        places = np.empty(len(order), np.int32)
+        places[order] = np.arange(len(order), dtype=np.int32)
+        return places
+
+    def build(self) -> TokenTree:
+        """The tree as arrays in depth-first order."""
+        size = len(self._tokens)
+        order, index_of = self._order(), self.places()
         depths, sizes = [0] * size, [1] * size
         for node in order[1:]:
             depths[node] = depths[self._parents[node]] + 1
