@@ -165,14 +165,16 @@ def test_a_killed_run_goes_on_where_it_stopped(
     )
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
     assert not out.exists()
-    done = sum(path.stem.isdigit() for path in Path(f"{out}.parts").glob("*.json"))
+    stems = [path.stem for path in Path(f"{out}.parts").glob("*.json")]
+    done = {int(stem) for stem in stems if stem.isdigit()}
     again: list[int] = []
     real: Callable[[Any], None] = shards._annotate_shard
     monkeypatch.setattr(shards, "_annotate_shard", lambda s: (again.append(s.number), real(s)))
     assert run(inputs, out) == here(expected, tmp_path)
     if workers == 1:
-        assert done >= {("_finish", 1): 0, ("annotate_row", 17): 1}.get((name, count), 4)
-    assert sorted(again) == list(range(done, max(again, default=done - 1) + 1))
+        assert len(done) >= {("_finish", 1): 0, ("annotate_row", 17): 1}.get((name, count), 4)
+    # Of two workers one may have been behind the other.
+    assert sorted([*done, *again]) == list(range(len(done) + len(again)))
 
 
 @pytest.mark.parametrize("change", ["options", "records", "rollouts", "damage"])
