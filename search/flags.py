@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +122,7 @@ def read_queries(path: str, format: str | None, limit: int | None) -> list[Recor
       DataError: none can be used.
     """
     rejected: list[Reject] = []
-    records: list[Record] = []
-    for record in read_records(Path(path), format, rejected.append):
-        records.append(record)
-        if len(records) == limit:
-            break
+    records = list(islice(read_records(Path(path), format, rejected.append), limit))
     for row in rejected:
         print(f"{row.source}:{row.line or row.id}: left out: {row.reason}", file=sys.stderr)
     if not records:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, get_args
 
 from tqdm import tqdm
@@ -73,21 +73,16 @@ def _score(args: argparse.Namespace) -> int:
     distinct_files(records=args.records, rollouts=args.rollouts, out=args.out, rejects=rejects_path)
     prm = load_spread(args.prm, args)
     mesh = search_mesh(args.batch_size, args.tensor)
-    counts: Counter[str] = Counter()
-    reasons: list[str] = []  # the first one
+    scored, reasons = 0, list[str]()  # why something was rejected
     rows: list[tuple[Row, Rollouts]] = []  # that are being scored
     with atomic_writer(rejects_path) as write_reject, atomic_writer(args.out) as write:
 
         def reject(row: Reject) -> None:
-            reasons[:] = reasons or [row.reason]
-            counts["rejected"] += 1
+            reasons.append(row.reason)
             write_reject(row.to_json())
 
-        known: dict[str, Record] = {}
-        for record in read_records(args.records, args.format, reject):
-            known[record.id] = record
-            if len(known) == args.limit:
-                break
+        records = islice(read_records(args.records, args.format, reject), args.limit)
+        known = {record.id: record for record in records}
 
         def items() -> Iterator[tuple[Record, list[Completion]]]:
             for row, rollouts in read_rollout_rows(args.rollouts, reject):
@@ -99,20 +94,20 @@ def _score(args: argparse.Namespace) -> int:
                     reason = f"id: no record {rollouts.id!r} in {args.records}"
                     row.reject(reason, reject, completions=len(rollouts.completions))
 
-        scored = score_rollouts(
+        scores = score_rollouts(
             prm,
             items(),
             row_length=args.row_length,
             rows=args.batch_size,
             place=lambda batch: place_queries(mesh, batch)[0],
         )
-        for found in tqdm(scored, unit="record", mininterval=1.0, disable=None):
+        for found in tqdm(scores, unit="record", mininterval=1.0, disable=None):
             row, rollouts = rows.pop(0)
             for index, (text, steps) in enumerate(zip(rollouts.completions, found, strict=True)):
                 if isinstance(steps, DataError):
                     row.reject(f"completions[{index}]: {steps}", reject, completions=1)
                     continue
-                counts["scored"] += 1
+                scored += 1
                 write(
                     {
                         "id": rollouts.id,
@@ -121,11 +116,11 @@ def _score(args: argparse.Namespace) -> int:
                         "score": aggregate(steps, args.aggregate),
                     }
                 )
-        if not counts["scored"]:
+        if not scored:
             why = f": {reasons[0]}" if reasons else ""
             raise DataError(f"{args.rollouts}: no completion can be scored{why}")
-    print(f"{counts['scored']} completions scored in {args.out}")
-    print(f"{counts['rejected']} rows or completions rejected, see {rejects_path}")
+    print(f"{scored} completions scored in {args.out}")
+    print(f"{len(reasons)} rows or completions rejected, see {rejects_path}")
     return 0
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from toolprm_jax.annotation.records import DataError
-from toolprm_jax.tokens.tree import TokenTree, TreeBatch, empty_rows, pack, to_batch
+from toolprm_jax.tokens.tree import TokenTree, TreeBatch, in_batches, pack, to_batch
 
 _ENDLESS = 10**12  # items; grain needs a finite length
 
@@ -119,18 +119,7 @@ def eval_batches(
     items: Iterable[Sequence[TokenTree]], *, row_length: int, rows: int
 ) -> list[TreeBatch]:
     """All trees of some items in batches `[B, S]`; the last one is filled up with empty rows."""
-    packed = pack((tree for item in items for tree in item), row_length)
-    filler = empty_rows(rows, row_length)
-    batches = []
-    for start in range(0, len(packed.tokens), rows):
-        columns = [column[start : start + rows] for column in packed]
-        batches.append(
-            TreeBatch._make(
-                np.concatenate([column, fill[len(column) :]])
-                for column, fill in zip(columns, filler, strict=True)
-            )
-        )
-    return batches
+    return in_batches(pack((tree for item in items for tree in item), row_length), rows)
 
 
 def to_device(batch: TreeBatch, sharding: jax.sharding.NamedSharding, parts: int) -> TreeBatch:

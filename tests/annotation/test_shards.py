@@ -172,6 +172,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
     monkeypatch.setattr(shards, "_annotate_shard", lambda s: (again.append(s.number), real(s)))
     assert run(inputs, out) == here(expected, tmp_path)
     if workers == 1:
+        assert done == set(range(len(done)))
         assert len(done) >= {("_finish", 1): 0, ("annotate_row", 17): 1}.get((name, count), 4)
     # Of two workers one may have been behind the other.
     assert sorted([*done, *again]) == list(range(len(done) + len(again)))

@@ -15,29 +15,12 @@ from transformers import AutoTokenizer
 
 from toolprm_jax.annotation.grammar import Kind, run, tables
 from toolprm_jax.annotation.records import DataError, Record, Tool
-from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
 from toolprm_jax.model.export import CARD_FILE, export_model, main
 from toolprm_jax.model.load import LoadedModel, load
 from toolprm_jax.model.score import score_completion
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.contract import CONTRACT_FILE, MARKER_TOKENS, Contract, make_contract
 from toolprm_jax.tokens.vocabulary import token_bytes
-
-CONFIG = DecoderConfig(
-    vocab_size=2048,
-    hidden_size=24,
-    intermediate_size=32,
-    num_layers=2,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=8,
-    tie_embeddings=True,
-)
-
-
-@pytest.fixture(scope="module")
-def prm(small_codec: Codec) -> LoadedModel:
-    return LoadedModel(Decoder(CONFIG), init_params(CONFIG, jax.random.key(0)), small_codec)
 
 
 @pytest.fixture(scope="module")

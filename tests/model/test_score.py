@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolprm_jax.annotation.records import DataError, Record, Tool
-from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
 from toolprm_jax.model.load import LoadedModel
 from toolprm_jax.model.score import Completion, score_completion, score_rollouts
 from toolprm_jax.tokens.codec import Codec
 
-CONFIG = DecoderConfig(
-    vocab_size=2048,
-    hidden_size=24,
-    intermediate_size=32,
-    num_layers=2,
-    num_heads=4,
-    num_kv_heads=2,
-    head_dim=8,
-)
 WEATHER = Tool("weather", "Finds the weather", {"type": "object", "properties": {}})
 TEXTS = (
     '[{"name": "weather", "arguments": {"city": "Oslo", "days": 3}}]',
@@ -34,11 +23,6 @@ TEXTS = (
     "",
     '[{"name": "weather", oops',
 )
-
-
-@pytest.fixture(scope="module")
-def prm(small_codec: Codec) -> LoadedModel:
-    return LoadedModel(Decoder(CONFIG), init_params(CONFIG, jax.random.key(0)), small_codec)
 
 
 def record(query: str) -> Record:

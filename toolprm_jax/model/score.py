@@ -16,7 +16,7 @@ from ..annotation.labels import GRANULARITY, Step
 from ..annotation.records import DataError, Record
 from ..tokens.codec import Codec
 from ..tokens.examples import Marker, Rollout, marked_path
-from ..tokens.tree import TokenTree, TreeBatch, TreeBuilder, empty_rows, pack
+from ..tokens.tree import TokenTree, TreeBatch, TreeBuilder, in_batches, pack
 from .decoder import Decoder, Params
 from .load import LoadedModel
 from .prm import step_logits
@@ -82,18 +82,26 @@ def _probabilities(
     return jax.nn.sigmoid(step_logits(model, params, batch, label_ids))
 
 
-def _path(codec: Codec, record: Record, completion: Completion) -> _Path:
-    """What the reward model reads of a completion.
+def _judged(codec: Codec) -> frozenset[Kind]:
+    """The kinds of decision that a reward model scores.
 
     Raises:
-      DataError: the model is a policy, or the token ids spell another text.
+      DataError: the model is a policy.
     """
-    text, ids = completion
     granularity = codec.contract.granularity
     if granularity is None:
         raise DataError("the model has no granularity in its contract: it is a policy")
+    return GRANULARITY[granularity]
+
+
+def _path(codec: Codec, kinds: frozenset[Kind], record: Record, completion: Completion) -> _Path:
+    """What the reward model reads of a completion.
+
+    Raises:
+      DataError: the token ids spell another text.
+    """
+    text, ids = completion
     found = run(tables(codec.template.dress), text.encode("utf-8", "surrogatepass"), eot=True)
-    kinds = GRANULARITY[granularity]
     # The label is not known; any will do.
     steps = tuple(Step(kind, end, True, True) for kind, end in found.events if kind in kinds)
     rollout = Rollout(text, steps, tuple(ids) or None, found.died_at is not None)
@@ -115,12 +123,11 @@ def _score(
     for path in paths:
         forest.add(path)
     forest.close()
-    scores: list[np.ndarray] = []
-    for start in range(0, len(forest.trees), rows):
-        packed = [pack([tree], row_length) for tree in forest.trees[start : start + rows]]
-        packed += [empty_rows(1, row_length)] * (rows - len(packed))
-        batch = TreeBatch(*(np.concatenate(column) for column in zip(*packed, strict=True)))
-        label_ids = prm.codec.contract.label_ids
+    packed = [pack([tree], row_length) for tree in forest.trees]
+    whole = TreeBatch(*(np.concatenate(column) for column in zip(*packed, strict=True)))
+    label_ids = prm.codec.contract.label_ids
+    scores: list[np.ndarray] = []  # row by row, which is tree by tree
+    for batch in in_batches(whole, rows):
         scores += [*np.asarray(_probabilities(prm.model, prm.params, place(batch), label_ids))]
     return [
         [
@@ -148,7 +155,7 @@ def score_completion(
     Raises:
       DataError: the model is a policy, or `token_ids` spell another text.
     """
-    path = _path(prm.codec, record, (completion, token_ids))
+    path = _path(prm.codec, _judged(prm.codec), record, (completion, token_ids))
     return _score(prm, [path], len(path) + -len(path) % _ROW_STEP, 1, lambda batch: batch)[0]
 
 
@@ -176,12 +183,11 @@ def score_rollouts(
     Raises:
       DataError: the model is a policy.
     """
-    if prm.codec.contract.granularity is None:
-        raise DataError("the model has no granularity in its contract: it is a policy")
+    kinds = _judged(prm.codec)
 
     def path_of(record: Record, completion: Completion) -> _Path | DataError:
         try:
-            path = _path(prm.codec, record, completion)
+            path = _path(prm.codec, kinds, record, completion)
         except DataError as error:
             return error
         if len(path) > row_length:

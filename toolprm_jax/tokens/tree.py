@@ -134,15 +134,13 @@ class TreeBuilder:
 
     def places(self) -> IntArray:
         """Where `build` puts each node: int32[S]."""
-        order = self._order()
-        places = np.empty(len(order), np.int32)
-        places[order] = np.arange(len(order), dtype=np.int32)
-        return places
+        return _inverse(self._order())
 
     def build(self) -> TokenTree:
         """The tree as arrays in depth-first order."""
         size = len(self._tokens)
-        order, index_of = self._order(), self.places()
+        order = self._order()
+        index_of = _inverse(order)
         depths, sizes = [0] * size, [1] * size
         for node in order[1:]:
             depths[node] = depths[self._parents[node]] + 1
@@ -163,6 +161,13 @@ class TreeBuilder:
             labels=column(self._labels, np.int32),
             weights=column(self._weights, np.float32),
         )
+
+
+def _inverse(order: Sequence[int]) -> IntArray:
+    """Where each number of a permutation stands in it."""
+    places = np.empty(len(order), np.int32)
+    places[order] = np.arange(len(order), dtype=np.int32)
+    return places
 
 
 def to_batch(rows: TokenTree) -> TreeBatch:
@@ -221,3 +226,18 @@ def pack(trees: Iterable[TokenTree], row_length: int) -> TreeBatch:
 
     filled = [fill_row(parts) for parts in rows]
     return to_batch(TokenTree(*(np.stack(column) for column in zip(*filled, strict=True))))
+
+
+def in_batches(packed: TreeBatch, rows: int) -> list[TreeBatch]:
+    """Packed rows `[R, S]` in batches `[B, S]`; the last one is filled up with empty rows."""
+    filler = empty_rows(rows, packed.tokens.shape[-1])
+    batches = []
+    for start in range(0, len(packed.tokens), rows):
+        columns = [column[start : start + rows] for column in packed]
+        batches.append(
+            TreeBatch._make(
+                np.concatenate([column, fill[len(column) :]])
+                for column, fill in zip(columns, filler, strict=True)
+            )
+        )
+    return batches
