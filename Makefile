@@ -41,10 +41,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.installed
-	$(KEEP_MEMORY) $(BIN)/python -m search.demo --limit $(LIMIT) $(if $(RECORDS),--records "$(RECORDS)" --format "$(FORMAT)")
+	$(KEEP_MEMORY) $(BIN)/python -m search.studies.demo --limit $(LIMIT) $(if $(RECORDS),--records "$(RECORDS)" --format "$(FORMAT)")
 
 compare: $(VENV)/.installed
-	$(KEEP_MEMORY) $(BIN)/python -m search.compare --runs $(RUNS)/compare $(if $(DATA),--data "$(DATA)")
+	$(KEEP_MEMORY) $(BIN)/python -m search.studies.compare --runs $(RUNS)/compare $(if $(DATA),--data "$(DATA)")
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PARALLEL)

@@ -25,11 +25,9 @@ from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from toolprm_jax.annotation.corrupt import corruptions, gold_completion
-from toolprm_jax.annotation.jsonl import write_jsonl
-from toolprm_jax.annotation.readers import read_records, record_to_json
-from toolprm_jax.annotation.records import Record
-from toolprm_jax.toolworld.masked import masked_corpus
+from toolprm_jax.annotation import corruptions, gold_completion
+from toolprm_jax.records import Record, read_records, record_to_json, write_jsonl
+from toolprm_jax.toolworld import masked_corpus
 
 ROLLOUTS = 9
 # ToolAlpaca's mean record in the format `record`; see the docstring.

@@ -6,10 +6,9 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from toolprm_jax.annotation.readers import read_records
-from toolprm_jax.annotation.records import Record, Tool
-from toolprm_jax.tokens.codec import Codec
-from toolprm_jax.toolworld.masked import masked_corpus
+from toolprm_jax.records import Record, Tool, read_records
+from toolprm_jax.tokens import Codec
+from toolprm_jax.toolworld import masked_corpus
 
 SEED = 77  # of the corpus; no other run uses it
 PROMPT_TOKENS = 700  # distractors are added until a prompt has about so many

@@ -25,9 +25,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from toolprm_jax.model.decoder import DecoderConfig, init_params
-from toolprm_jax.model.hf import CONFIG_FILE, INDEX_FILE, stored_shapes
-from toolprm_jax.model.hf_config import config_to_hf
+from toolprm_jax.model import DecoderConfig, init_params
+from toolprm_jax.model.files import CONFIG_FILE, INDEX_FILE, config_to_hf, stored_shapes
 
 SHAPE = DecoderConfig(  # Qwen2.5-3B, which Hammer2.1-3b has too
     vocab_size=151_936,

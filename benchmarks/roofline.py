@@ -20,11 +20,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from search.config import SearchConfig
-from search.lanes import make_lanes
-from search.models import DecoderPolicy, Prompts, new_cache, prefill
-from search.pool import new_pool
-from toolprm_jax.model.decoder import Decoder, abstract_params
+from search.core import SearchConfig, make_lanes, new_pool
+from search.decoder import DecoderPolicy, Prompts, new_cache, prefill
+from toolprm_jax.model import Decoder, abstract_params
 from toolprm_jax.plan import shape_of
 from train.flops import forward_flops
 

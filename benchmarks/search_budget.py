@@ -4,8 +4,8 @@
 
 The embedded pair answers held-out queries of the embedded corpus by fine-grained search with N = 4,
 once for each M, and in two goes: `probe_width` candidates of a beam first, up to M as
-`search.budget.wake` finds them needed. Each of `rows` tells how many answers are right and what
-they cost, so that budgets can be compared at equal tokens.
+`search.core.budget.wake` finds them needed. Each of `rows` tells how many answers are right and
+what they cost, so that budgets can be compared at equal tokens.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from search.config import SearchConfig
-from search.run import Models, run_methods
-from toolprm_jax.annotation.matching import exact_match
-from toolprm_jax.model.load import load
-from toolprm_jax.toolworld.masked import masked_corpus
+from search.core import SearchConfig
+from search.host import Models, run_methods
+from toolprm_jax.annotation import exact_match
+from toolprm_jax.model.files import load
+from toolprm_jax.toolworld import masked_corpus
 
 BASE = SearchConfig(num_beams=4, beam_width=4, beta=0.1)
 FIXED = (1, 2, 4, 8)

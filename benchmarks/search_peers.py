@@ -26,15 +26,15 @@ from typing import Any
 
 import jax
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 from held_out import held_out
 from torch_search import CachedSearch, TextSearch, Width, torch_model
 
-from search.config import SearchConfig
+from search.core import SearchConfig
+from search.decoder import DecoderPolicy, DecoderReward
+from search.host import Models, make_batches, record_keys
 from search.methods import fine_grained_search, method_config
-from search.models import DecoderPolicy, DecoderReward
-from search.run import Models, make_batches, record_keys
-from toolprm_jax.model.load import load
+from toolprm_jax.model.files import load
 
 DECISIONS = 6
 # Queries at once, N, M. The caches of 4 x 64 candidates don't fit into memory.

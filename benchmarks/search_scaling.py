@@ -28,14 +28,14 @@ import jax.numpy as jnp
 import numpy as np
 from held_out import PROMPT_TOKENS, held_out
 
-from search.config import SearchConfig
+from search.core import SearchConfig
+from search.decoder import DecoderPolicy, DecoderReward, Prompts
+from search.host import Models, make_batches, record_keys
 from search.methods import fine_grained_search, method_config, prefill_prompts
-from search.models import DecoderPolicy, DecoderReward, Prompts
-from search.run import Models, make_batches, record_keys
-from toolprm_jax.annotation.grammar import Kind
-from toolprm_jax.model.load import load
-from toolprm_jax.model.prm import step_logits
-from toolprm_jax.tokens.tree import TreeBatch, TreeBuilder, pack
+from toolprm_jax.grammar import Kind
+from toolprm_jax.model import step_logits
+from toolprm_jax.model.files import load
+from toolprm_jax.tokens import TreeBatch, TreeBuilder, pack
 
 BASE = SearchConfig(num_beams=4, beam_width=16, beta=0.1, pool_size=2048)
 SHORT_PROMPT = 250  # tokens

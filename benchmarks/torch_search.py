@@ -8,15 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 from transformers import AutoModelForCausalLM, DynamicCache, StoppingCriteria, StoppingCriteriaList
 
-from search.run import Models
-from toolprm_jax.annotation import grammar
-from toolprm_jax.annotation.grammar import Kind
-from toolprm_jax.model.hf import save_model
-from toolprm_jax.model.load import LoadedModel
-from toolprm_jax.tokens.codec import Codec
+from search.host import Models
+from toolprm_jax.grammar import Kind
+from toolprm_jax.grammar import runner as grammar
+from toolprm_jax.model.files import LoadedModel, save_model
+from toolprm_jax.tokens import Codec
 
 SCORED_AT_ONCE = 16  # whole texts that the reward model reads in one batch
 

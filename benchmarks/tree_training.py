@@ -32,18 +32,24 @@ import jax
 import numpy as np
 import optax
 
-from toolprm_jax.annotation.corrupt_main import completions
-from toolprm_jax.annotation.labels import label_completion
-from toolprm_jax.annotation.readers import read_records
-from toolprm_jax.annotation.records import Record
-from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
-from toolprm_jax.model.load import TOKENIZER
-from toolprm_jax.model.prm import prm_sums
-from toolprm_jax.tokens.codec import Codec, load_tokenizer
-from toolprm_jax.tokens.contract import make_contract
-from toolprm_jax.tokens.examples import Marker, Rollout, marked_path, prm_trees
-from toolprm_jax.tokens.tree import TokenTree, TreeBatch, TreeBuilder, pack
-from toolprm_jax.toolworld.masked import masked_corpus
+from toolprm_jax.annotation import completions, label_completion
+from toolprm_jax.model import Decoder, DecoderConfig, init_params, prm_sums
+from toolprm_jax.model.files import TOKENIZER
+from toolprm_jax.records import Record, read_records
+from toolprm_jax.tokens import (
+    Codec,
+    Marker,
+    Rollout,
+    TokenTree,
+    TreeBatch,
+    TreeBuilder,
+    load_tokenizer,
+    make_contract,
+    marked_path,
+    pack,
+    prm_trees,
+)
+from toolprm_jax.toolworld import masked_corpus
 from train.flops import training_flops
 
 ROLLOUTS, GOLD_SHARE = 9, 0.7
@@ -185,7 +191,7 @@ def torch_loop(
     """
     if importlib.util.find_spec("torch") is None:
         return None
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.manual_seed(0)

@@ -10,27 +10,25 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from toolprm_jax.annotation.grammar import Kind
-from toolprm_jax.annotation.labels import GRANULARITY
-from toolprm_jax.model.decoder import Decoder, KeyValues, Params
-from toolprm_jax.tokens.contract import Granularity
+from toolprm_jax.annotation import GRANULARITY
+from toolprm_jax.grammar import Kind
+from toolprm_jax.model import Decoder, KeyValues, Params
+from toolprm_jax.tokens import Granularity
 
-from .beam import beam_search
-from .config import SearchConfig
-from .explore import ACTIVE, Walk, Walkers, nothing_yet, walk_on
-from .models import (
-    MEMORY,
-    DecoderPolicy,
-    DecoderReward,
-    Prompts,
-    new_cache,
-    prefill,
+from .core import (
+    ACTIVE,
+    Ranks,
+    SearchConfig,
+    SearchOutput,
+    Walk,
+    Walkers,
+    beam_search,
+    new_pool,
+    nothing_yet,
+    walk_on,
 )
-from .output import SearchOutput
-from .pool import new_pool
-from .sampling import Ranks
-from .schema import Schema
-from .tracker import Grammar, initial
+from .decoder import MEMORY, DecoderPolicy, DecoderReward, Prompts, new_cache, prefill
+from .grammar import Grammar, Schema, initial
 
 Method = Literal["greedy", "sample", "token_beam", "majority_vote", "best_of_n", "fine_grained"]
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -58,7 +58,7 @@ def test_the_walk_sees_every_form_of_import() -> None:
         [
             "import train",
             "import os.path as p",
-            "from search.beam import x",
+            "from search.core.beam import x",
             "def f():\n    from . import labels",
             "from ..tokens import tree",
         ]
@@ -67,7 +67,7 @@ def test_the_walk_sees_every_form_of_import() -> None:
     assert [module for _, module in sorted(imported_modules(path, source))] == [
         "train",
         "os.path",
-        "search.beam.x",
+        "search.core.beam.x",
         "toolprm_jax.annotation.labels",
         "toolprm_jax.tokens.tree",
     ]

@@ -15,14 +15,11 @@ from jax.experimental import topologies
 from rich.console import Console
 from rich.table import Table
 
-from .annotation.command import Parser
-from .annotation.records import DataError
-from .model.decoder import DecoderConfig
-from .model.hf import CONFIG_FILE, read_json
-from .model.hf_config import config_from_hf
-from .model.load import EMBEDDED, TOKENIZER, load_weights
-from .tokens.codec import Codec, load_tokenizer
-from .tokens.contract import Contract
+from .command import Parser
+from .model import DecoderConfig
+from .model.files import CONFIG_FILE, EMBEDDED, TOKENIZER, config_from_hf, load_weights, read_json
+from .records import DataError
+from .tokens import Codec, Contract, load_tokenizer
 
 # Bytes of memory of one JAX device, from its maker's data sheet, by `device_kind`.
 MEMORY = {

@@ -12,14 +12,18 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.adapters import Lora, fresh_rows, with_lora
-from toolprm_jax.model.decoder import Decoder, DecoderConfig, Params
-from toolprm_jax.model.load import Weights, load_weights
-from toolprm_jax.model.sharding import param_shardings
-from toolprm_jax.tokens.codec import Codec, load_tokenizer
-from toolprm_jax.tokens.contract import Contract, make_contract
-from toolprm_jax.tokens.tree import TreeBatch
+from toolprm_jax.model import (
+    Decoder,
+    DecoderConfig,
+    Lora,
+    Params,
+    fresh_rows,
+    param_shardings,
+    with_lora,
+)
+from toolprm_jax.model.files import Weights, load_weights
+from toolprm_jax.records import DataError
+from toolprm_jax.tokens import Codec, Contract, TreeBatch, load_tokenizer, make_contract
 
 from .data import Fed, TreeSource, eval_batches, tree_stream
 from .sources import DatasetSource, MixedSource, RecordSource, StepsSource, ToolworldSource

@@ -18,16 +18,15 @@ import orbax.checkpoint.experimental.v1 as ocp
 from etils import epath
 from transformers import PreTrainedTokenizerBase
 
-from toolprm_jax.model.adapters import Lora
-from toolprm_jax.model.checkpoint import (
+from toolprm_jax.model import DecoderConfig, Lora, Params
+from toolprm_jax.model.files import (
     RUN_FILE,
     CheckpointError,
     newest_valid,
     read_run,
     write_manifest,
 )
-from toolprm_jax.model.decoder import DecoderConfig, Params
-from toolprm_jax.tokens.contract import Contract
+from toolprm_jax.tokens import Contract
 
 from .step import TrainState
 

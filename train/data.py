@@ -10,8 +10,8 @@ import grain.experimental
 import jax
 import numpy as np
 
-from toolprm_jax.annotation.records import DataError
-from toolprm_jax.tokens.tree import TokenTree, TreeBatch, in_batches, pack, to_batch
+from toolprm_jax.records import DataError
+from toolprm_jax.tokens import TokenTree, TreeBatch, in_batches, pack, to_batch
 
 _ENDLESS = 10**12  # items; grain needs a finite length
 

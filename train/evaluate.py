@@ -16,14 +16,12 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from toolprm_jax.annotation.command import Parser, run_command
-from toolprm_jax.annotation.grammar import Kind
-from toolprm_jax.annotation.jsonl import atomic_text
-from toolprm_jax.annotation.readers import FORMATS
-from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.load import LoadedModel, load
-from toolprm_jax.model.prm import step_logits
-from toolprm_jax.tokens.tree import TreeBatch
+from toolprm_jax.command import Parser, run_command
+from toolprm_jax.grammar import Kind
+from toolprm_jax.model import step_logits
+from toolprm_jax.model.files import LoadedModel, load
+from toolprm_jax.records import FORMATS, DataError, atomic_text
+from toolprm_jax.tokens import TreeBatch
 
 from .data import eval_batches
 from .metrics import decision_metrics

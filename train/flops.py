@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolprm_jax.model.decoder import DecoderConfig
+from toolprm_jax.model import DecoderConfig
 
 # Dense bfloat16 FLOP/s of one JAX device, from its maker's data sheet, by `device_kind`.
 PEAK_FLOPS = {

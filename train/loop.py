@@ -17,14 +17,18 @@ from etils import epath
 from jax.experimental import multihost_utils
 from tqdm import tqdm
 
-from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.adapters import Adapter, save_adapter
-from toolprm_jax.model.checkpoint import STEPS_FOLDER, read_run
-from toolprm_jax.model.decoder import DecoderConfig
-from toolprm_jax.model.hf import save_model
-from toolprm_jax.model.prm import Sums, means
-from toolprm_jax.model.sharding import batch_sharding, make_mesh
-from toolprm_jax.tokens.tree import TreeBatch
+from toolprm_jax.model import (
+    Adapter,
+    DecoderConfig,
+    Sums,
+    batch_sharding,
+    make_mesh,
+    means,
+    save_adapter,
+)
+from toolprm_jax.model.files import STEPS_FOLDER, read_run, save_model
+from toolprm_jax.records import DataError
+from toolprm_jax.tokens import TreeBatch
 
 from .build import Config, build_heldout, build_source, build_start, build_steps, build_stream
 from .checkpoint import Checkpoints, RunFiles, local_folder

@@ -16,10 +16,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from toolprm_jax.annotation.command import Parser, run_command
-from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.checkpoint import absolute_path
+from toolprm_jax.command import Parser, run_command
+from toolprm_jax.model.files import absolute_path
 from toolprm_jax.plan import add_plan
+from toolprm_jax.records import DataError
 
 from .build import Config
 from .loop import DivergedError, run

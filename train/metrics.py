@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from toolprm_jax.annotation.grammar import Kind
-from toolprm_jax.tokens.tree import TreeBatch
+from toolprm_jax.grammar import Kind
+from toolprm_jax.tokens import TreeBatch
 
 BINS = 15  # of the calibration error
 _NEVER = np.iinfo(np.int64).max  # the place of an error that isn't there

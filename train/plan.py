@@ -8,11 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.decoder import abstract_params, num_params
-from toolprm_jax.model.sharding import batch_sharding, make_mesh
+from toolprm_jax.model import abstract_params, batch_sharding, make_mesh, num_params
 from toolprm_jax.plan import Plan, any_codec, make_plan, planned_devices, print_plan, shape_of
-from toolprm_jax.tokens.tree import TreeBatch
+from toolprm_jax.records import DataError
+from toolprm_jax.tokens import TreeBatch
 
 from .build import Config, build_steps, check_rows, decoder_of, tuned_of
 from .flops import training_flops

@@ -9,14 +9,18 @@ from typing import Any
 
 from etils import epath
 
-from toolprm_jax.annotation.readers import read_records, record_from_json
-from toolprm_jax.annotation.records import DataError
-from toolprm_jax.tokens.codec import Codec
-from toolprm_jax.tokens.examples import Judged, Rollout, lm_trees, prm_trees
-from toolprm_jax.tokens.steps_file import read_steps, rollout_from_json
-from toolprm_jax.tokens.tree import TokenTree
-from toolprm_jax.toolworld.masked import takes, training_group
-from toolprm_jax.toolworld.spec import Split
+from toolprm_jax.records import DataError, read_records, record_from_json
+from toolprm_jax.tokens import (
+    Codec,
+    Judged,
+    Rollout,
+    TokenTree,
+    lm_trees,
+    prm_trees,
+    read_steps,
+    rollout_from_json,
+)
+from toolprm_jax.toolworld import Split, takes, training_group
 
 
 class ToolworldSource:
@@ -225,7 +229,7 @@ class DatasetSource:
         return len(self._examples)
 
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
-        from toolprm_jax.annotation.dataset import steps_lines
+        from toolprm_jax.annotation import steps_lines
 
         example = self._examples[index]
         where = f"{self._directory}: {self._split}[{index}]"

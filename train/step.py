@@ -11,12 +11,24 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from toolprm_jax.model.adapters import Lora, init_adapter, with_adapter
-from toolprm_jax.model.decoder import Decoder, Params, abstract_params, init_params
-from toolprm_jax.model.prm import Sums, lm_sums, means, prm_sums, step_logits
-from toolprm_jax.model.sharding import batch_sharding, param_shardings, with_sharded_activations
-from toolprm_jax.tokens.contract import Contract
-from toolprm_jax.tokens.tree import TreeBatch
+from toolprm_jax.model import (
+    Decoder,
+    Lora,
+    Params,
+    Sums,
+    abstract_params,
+    batch_sharding,
+    init_adapter,
+    init_params,
+    lm_sums,
+    means,
+    param_shardings,
+    prm_sums,
+    step_logits,
+    with_adapter,
+    with_sharded_activations,
+)
+from toolprm_jax.tokens import Contract, TreeBatch
 
 Objective = Callable[[Params, TreeBatch], Sums]
 Metrics = dict[str, Array]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from etils import epath
 
-from toolprm_jax.annotation.records import DataError
+from toolprm_jax.records import DataError
 
 
 class Writer(Protocol):

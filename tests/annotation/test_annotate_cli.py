@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from toolprm_jax.annotation.annotate import main as annotate_main
-from toolprm_jax.annotation.corrupt import gold_completion
-from toolprm_jax.annotation.mask_main import chosen
-from toolprm_jax.annotation.mask_main import main as mask_main
-from toolprm_jax.annotation.masking import mask_record, unmask_record
-from toolprm_jax.annotation.readers import read_records
+from toolprm_jax.annotation.corruption import gold_completion
+from toolprm_jax.masking.mask import chosen
+from toolprm_jax.masking.mask import main as mask_main
+from toolprm_jax.masking.masked import mask_record, unmask_record
+from toolprm_jax.records.readers import read_records
 
 TOOL = {"name": "f", "description": "d", "parameters": {"a": {"type": "int"}}}
 CALL = {"name": "f", "arguments": {"a": 1}}

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from toolprm_jax.annotation.corrupt import (
+from toolprm_jax.annotation.corrupt import completions, main
+from toolprm_jax.annotation.corruption import (
     MISTAKES,
     Corruption,
     corruptions,
     gold_calls,
     gold_completion,
 )
-from toolprm_jax.annotation.corrupt_main import completions, main
-from toolprm_jax.annotation.grammar import Dress, Kind
-from toolprm_jax.annotation.jsonl import write_jsonl
 from toolprm_jax.annotation.labels import label_completion
-from toolprm_jax.annotation.readers import read_records, record_to_json
-from toolprm_jax.annotation.records import GoldCall, Record, Tool
+from toolprm_jax.grammar.types import Dress, Kind
+from toolprm_jax.records.jsonl import write_jsonl
+from toolprm_jax.records.readers import read_records, record_to_json
+from toolprm_jax.records.types import GoldCall, Record, Tool
 
 NAMES = ("f", "g", "ä", "h.i", '"', "j\\k", "\U0001f600", " ")
 DRESSES: tuple[Dress, ...] = ("list", "tool_call")

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolprm_jax.annotation.corrupt import gold_completion
+from toolprm_jax.annotation.corruption import gold_completion
 from toolprm_jax.annotation.equivalence import schema_equal
 from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.matching import values_equal
-from toolprm_jax.annotation.records import Call, GoldCall, Record, Tool, spell_calls
+from toolprm_jax.records.types import Call, GoldCall, Record, Tool, spell_calls
 
 DATE, MOMENT = {"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}
 

@@ -13,17 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolprm_jax.annotation.corrupt import gold_calls, gold_completion
-from toolprm_jax.annotation.grammar import Dress, Kind
+from toolprm_jax.annotation.corruption import gold_calls, gold_completion
 from toolprm_jax.annotation.labels import GRANULARITY, Labelled, label_completion
-from toolprm_jax.annotation.matching import (
-    call_matches,
-    exact_match,
-    tools_by_name,
-    value_accepted,
-)
-from toolprm_jax.annotation.readers import read_records
-from toolprm_jax.annotation.records import Call, DataError, GoldCall, Record, Tool, spell_calls
+from toolprm_jax.annotation.matching import call_matches, exact_match, tools_by_name, value_accepted
+from toolprm_jax.grammar.types import Dress, Kind
+from toolprm_jax.records.readers import read_records
+from toolprm_jax.records.types import Call, DataError, GoldCall, Record, Tool, spell_calls
 
 SHARED_FILES = (
     "xlam/xlam_function_calling_sample_100.json",

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolprm_jax.annotation.grammar import PartialCall
 from toolprm_jax.annotation.matching import (
     call_matches,
     exact_match,
@@ -19,7 +18,8 @@ from toolprm_jax.annotation.matching import (
     value_accepted,
     values_equal,
 )
-from toolprm_jax.annotation.records import Call, DataError, GoldCall, Record, Tool
+from toolprm_jax.grammar.runner import PartialCall
+from toolprm_jax.records.types import Call, DataError, GoldCall, Record, Tool
 
 values = st.recursive(
     st.none()

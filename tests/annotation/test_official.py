@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from toolprm_jax.annotation.labels import label_completion
-from toolprm_jax.annotation.readers import read_records
+from toolprm_jax.records.readers import read_records
 
 LEAST_AGREEMENT = 0.997
 

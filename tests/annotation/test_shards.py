@@ -19,14 +19,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolprm_jax.annotation import shards, spans
+from toolprm_jax.annotation import shards
 from toolprm_jax.annotation.annotate import annotate
-from toolprm_jax.annotation.jsonl import json_line, read_rows
 from toolprm_jax.annotation.labels import label_completion
-from toolprm_jax.annotation.readers import read_records
-from toolprm_jax.annotation.records import DataError
-from toolprm_jax.annotation.spans import row_spans, spans_from
 from toolprm_jax.annotation.store import RecordStore
+from toolprm_jax.records import spans
+from toolprm_jax.records.jsonl import json_line, read_rows
+from toolprm_jax.records.readers import read_records
+from toolprm_jax.records.spans import row_spans, spans_from
+from toolprm_jax.records.types import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARD = 3000  # bytes: some 12 shards

@@ -11,13 +11,13 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from configs.prm_qwen2p5 import VARIANTS
-from toolprm_jax.annotation.corrupt import corruptions, gold_completion
-from toolprm_jax.annotation.jsonl import write_jsonl
+from toolprm_jax.annotation.corruption import corruptions, gold_completion
 from toolprm_jax.annotation.labels import label_completion
-from toolprm_jax.annotation.readers import record_to_json
-from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.decoder import DecoderConfig, init_params
-from toolprm_jax.model.hf import save_model
+from toolprm_jax.model.files.hf import save_model
+from toolprm_jax.records.jsonl import write_jsonl
+from toolprm_jax.records.readers import record_to_json
+from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.contract import Contract
 from toolprm_jax.toolworld.masked import masked_corpus
 from toolprm_jax.toolworld.tokenizer import EMBEDDING_ROWS

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
-from toolprm_jax.model.load import LoadedModel
+from toolprm_jax.model.files.loading import LoadedModel
 from toolprm_jax.tokens.codec import Codec
 
 CONFIG = DecoderConfig(

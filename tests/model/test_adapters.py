@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.adapters import (
     ADAPTER_CONFIG_FILE,
     ADAPTER_WEIGHTS_FILE,
@@ -29,8 +28,9 @@ from toolprm_jax.model.adapters import (
     with_lora,
 )
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
-from toolprm_jax.model.hf import save_model
-from toolprm_jax.model.load import load, load_weights
+from toolprm_jax.model.files.hf import save_model
+from toolprm_jax.model.files.loading import load, load_weights
+from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.codec import Codec
 
 CONFIG = DecoderConfig(

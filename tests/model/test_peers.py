@@ -22,7 +22,7 @@ from torch_peers import (
 from transformers import AutoModelForCausalLM
 
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, KeyValues
-from toolprm_jax.model.hf import load_model, save_model
+from toolprm_jax.model.files.hf import load_model, save_model
 from toolprm_jax.tokens.tree import TreeBuilder, pack
 
 TOLERANCE = 1e-4  # of logits of a few units

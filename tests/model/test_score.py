@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolprm_jax.annotation.records import DataError, Record, Tool
-from toolprm_jax.model.load import LoadedModel
+from toolprm_jax.model.files.loading import LoadedModel
 from toolprm_jax.model.score import Completion, score_completion, score_rollouts
+from toolprm_jax.records.types import DataError, Record, Tool
 from toolprm_jax.tokens.codec import Codec
 
 WEATHER = Tool("weather", "Finds the weather", {"type": "object", "properties": {}})

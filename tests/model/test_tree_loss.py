@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from toolprm_jax.model.decoder import Decoder, DecoderConfig
-from toolprm_jax.model.prm import lm_sums, means, prm_sums
+from toolprm_jax.model.objectives import lm_sums, means, prm_sums
 from toolprm_jax.tokens.tree import TreeBatch, TreeBuilder, pack
 
 LABEL_IDS = (1, 2)

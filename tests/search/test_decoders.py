@@ -11,20 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from search.beam import FINISHED, LIVE, SearchConfig, SearchOutput
-from search.methods import (
-    GUIDED,
-    Method,
-    fine_grained_search,
-    method_config,
-    sample_rollouts,
-)
-from search.models import DecoderPolicy, DecoderReward, Prompts
-from search.run import Models, record_keys, run_methods
-from toolprm_jax.annotation.grammar import Kind, run, tables
+from search.core.beam import FINISHED, LIVE
+from search.core.config import SearchConfig
+from search.core.output import SearchOutput
+from search.decoder import DecoderPolicy, DecoderReward, Prompts
+from search.host.batches import Models, record_keys, run_methods
+from search.methods import GUIDED, Method, fine_grained_search, method_config, sample_rollouts
 from toolprm_jax.annotation.labels import GRANULARITY
+from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.runner import run
+from toolprm_jax.grammar.types import Kind
 from toolprm_jax.model.decoder import Decoder
-from toolprm_jax.model.load import load
+from toolprm_jax.model.files.loading import load
 from toolprm_jax.toolworld.masked import masked_corpus
 
 BASE = SearchConfig(

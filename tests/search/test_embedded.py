@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.answers import calls_of
+from search.host.answers import calls_of
 from toolprm_jax.annotation.matching import exact_match
-from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.adapters import read_adapter
-from toolprm_jax.model.gguf import smollm2_file
-from toolprm_jax.model.load import EMBEDDED
+from toolprm_jax.model.files.gguf import smollm2_file
+from toolprm_jax.model.files.loading import EMBEDDED
+from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.contract import Contract
 
 MOST_BYTES = 12_000_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from toolprm_jax.annotation.grammar import PartialCall
-from toolprm_jax.annotation.records import Tool
+from toolprm_jax.grammar.runner import PartialCall
+from toolprm_jax.records.types import Tool
 
 
 def has_type(value: Any, name: str) -> bool:

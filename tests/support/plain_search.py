@@ -10,8 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from search.beam import SearchConfig
-from toolprm_jax.annotation.grammar import EOT, Kind, State, Tables, advance, initial
+from search.core.config import SearchConfig
+from toolprm_jax.grammar.runner import State, advance, initial
+from toolprm_jax.grammar.types import EOT, Kind, Tables
 
 
 @dataclass

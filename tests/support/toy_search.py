@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from plain_search import Reference
 
-from search.beam import SearchOutput, beam_search
-from search.config import SearchConfig
-from search.lanes import Lanes, Memory
-from search.pool import Pool
-from search.schema import Schema
-from search.tracker import grammar_from_pieces
-from toolprm_jax.annotation.grammar import Kind, tables
+from search.core.beam import beam_search
+from search.core.config import SearchConfig
+from search.core.lanes import Lanes, Memory
+from search.core.output import SearchOutput
+from search.core.pool import Pool
+from search.grammar.schema import Schema
+from search.grammar.tracker import grammar_from_pieces
+from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.types import Kind
 
 PIECES: list[bytes | None] = [
     b"[]", b'[{"name": "', b"f", b"g", b'", "arguments": {', b'"x": ', b"1", b"2", b", ", b"}",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
-from toolprm_jax.annotation.records import DataError, Record
+from toolprm_jax.records.types import DataError, Record
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
 from toolprm_jax.tokens.contract import ContractError, make_contract
 

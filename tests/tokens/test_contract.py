@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from transformers import AddedToken, PreTrainedTokenizerBase
 
-from toolprm_jax.annotation.grammar import Kind
+from toolprm_jax.grammar.types import Kind
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.contract import (
     CONTRACT_FILE,

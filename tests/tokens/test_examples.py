@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from toolprm_jax.annotation.corrupt import corruptions, gold_completion
-from toolprm_jax.annotation.grammar import Kind
+from toolprm_jax.annotation.corruption import corruptions, gold_completion
 from toolprm_jax.annotation.labels import GRANULARITY, Labelled, label_completion
-from toolprm_jax.annotation.records import DataError, Record
+from toolprm_jax.grammar.types import Kind
+from toolprm_jax.records.types import DataError, Record
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.contract import Granularity, Target, make_contract
 from toolprm_jax.tokens.examples import Rollout, lm_trees, marked_path, prm_trees

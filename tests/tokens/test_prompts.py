@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from toolprm_jax.annotation.grammar import run, tables
-from toolprm_jax.annotation.readers import read_records
-from toolprm_jax.annotation.records import DataError, GoldCall, Record, Tool
+from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.runner import run
+from toolprm_jax.records.readers import read_records
+from toolprm_jax.records.types import DataError, GoldCall, Record, Tool
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.contract import ContractError, make_contract
 from toolprm_jax.tokens.prompts import TEMPLATES, chat_messages, chat_tools, get_template

@@ -12,14 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AddedToken, PreTrainedTokenizerBase
 
-from toolprm_jax.annotation.readers import read_records
+from toolprm_jax.records.readers import read_records
 from toolprm_jax.tokens.codec import Codec
-from toolprm_jax.tokens.vocabulary import (
-    byte_table,
-    ends_to_tokens,
-    token_bytes,
-    vocabulary_hash,
-)
+from toolprm_jax.tokens.vocabulary import byte_table, ends_to_tokens, token_bytes, vocabulary_hash
 
 TEXTS = [
     "",

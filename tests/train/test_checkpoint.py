@@ -14,7 +14,7 @@ import pytest
 from chains import RandomChains
 from jax.sharding import AxisType, Mesh
 
-from toolprm_jax.model.checkpoint import (
+from toolprm_jax.model.files.checkpoint import (
     MANIFEST_FILE,
     CheckpointError,
     newest_valid,
@@ -22,7 +22,7 @@ from toolprm_jax.model.checkpoint import (
     restore_params,
     verify_manifest,
 )
-from toolprm_jax.model.load import load_weights
+from toolprm_jax.model.files.loading import load_weights
 from toolprm_jax.model.sharding import AXES, batch_sharding, make_mesh, param_shardings
 from toolprm_jax.tokens.codec import load_tokenizer
 from toolprm_jax.tokens.contract import Contract, ContractError

@@ -12,7 +12,7 @@ from chains import chain
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolprm_jax.annotation.records import DataError
+from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.tree import TreeBatch, pack
 from train.data import eval_batches, tree_stream
 

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from toolprm_jax.model.checkpoint import restore_params
+from toolprm_jax.model.files.checkpoint import restore_params
 
 ROOT = Path(__file__).resolve().parents[2]
 # Kills itself before the n-th training batch goes to the devices; 0 for never.

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import pytest
 
-from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.adapters import (
     ROWS,
     Adapter,
@@ -20,11 +19,12 @@ from toolprm_jax.model.adapters import (
     save_adapter,
     with_lora,
 )
-from toolprm_jax.model.checkpoint import newest_valid, read_adapter_checkpoint
 from toolprm_jax.model.decoder import DecoderConfig, init_params
-from toolprm_jax.model.hf import load_model, save_model
-from toolprm_jax.model.load import load
+from toolprm_jax.model.files.checkpoint import newest_valid, read_adapter_checkpoint
+from toolprm_jax.model.files.hf import load_model, save_model
+from toolprm_jax.model.files.loading import load
 from toolprm_jax.model.sharding import batch_sharding, make_mesh
+from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.tree import pack
 from train.build import build_start
 from train.data import to_device

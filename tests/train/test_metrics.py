@@ -14,10 +14,10 @@ from etils import epath
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolprm_jax.annotation.grammar import Kind
-from toolprm_jax.annotation.records import DataError
+from toolprm_jax.grammar.types import Kind
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
-from toolprm_jax.model.prm import means, prm_sums, step_logits
+from toolprm_jax.model.objectives import means, prm_sums, step_logits
+from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.tree import TreeBuilder, pack
 from train.flops import forward_flops, layer_weights, training_flops
 from train.metrics import auc, calibration_error, decision_metrics

@@ -10,11 +10,11 @@ import jax
 import optax
 import pytest
 
-from toolprm_jax.annotation.records import DataError
 from toolprm_jax.model.decoder import Decoder, DecoderConfig
-from toolprm_jax.model.hf_config import config_to_hf
+from toolprm_jax.model.files.hf_config import config_to_hf
 from toolprm_jax.model.sharding import make_mesh
 from toolprm_jax.plan import planned_devices, shape_of
+from toolprm_jax.records.types import DataError
 from train.build import Config
 from train.main import load_config, main, override
 from train.plan import plan_training

@@ -17,9 +17,9 @@ import pytest
 from etils import epath
 
 import train.loop
-from toolprm_jax.annotation.records import DataError
-from toolprm_jax.model.checkpoint import absolute_path, newest_valid, restore_params
-from toolprm_jax.model.hf import load_model
+from toolprm_jax.model.files.checkpoint import absolute_path, newest_valid, restore_params
+from toolprm_jax.model.files.hf import load_model
+from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.contract import Contract
 from train.main import load_config, main, override
 

@@ -12,16 +12,16 @@ import jax
 import numpy as np
 import pytest
 
-from toolprm_jax.annotation.corrupt import corruptions, gold_completion
+from toolprm_jax.annotation.corruption import corruptions, gold_completion
 from toolprm_jax.annotation.dataset import build
-from toolprm_jax.annotation.grammar import Kind
 from toolprm_jax.annotation.labels import label_completion
-from toolprm_jax.annotation.readers import record_to_json
-from toolprm_jax.annotation.records import DataError, Record
 from toolprm_jax.annotation.split import split_of
 from toolprm_jax.annotation.store import RecordStore
+from toolprm_jax.grammar.types import Kind
 from toolprm_jax.model.decoder import DecoderConfig, init_params
-from toolprm_jax.model.hf import save_model
+from toolprm_jax.model.files.hf import save_model
+from toolprm_jax.records.readers import record_to_json
+from toolprm_jax.records.types import DataError, Record
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
 from toolprm_jax.tokens.contract import Contract, Granularity, make_contract
 from toolprm_jax.tokens.steps_file import read_steps

@@ -11,10 +11,16 @@ from typing import Any
 
 from rich.console import Console
 
-from .command import Parser, distinct_files, run_command
-from .jsonl import ROLLOUTS_FORM, check_place, checked_file, checked_rollouts, write_jsonl
-from .readers import FORMATS
-from .records import DataError
+from ..command import Parser, distinct_files, run_command
+from ..records import (
+    FORMATS,
+    ROLLOUTS_FORM,
+    DataError,
+    check_place,
+    checked_file,
+    checked_rollouts,
+    write_jsonl,
+)
 from .shards import SHARD_BYTES, annotate_shards, build_store, join, parts_of
 from .statistics import Counts, statistics_table, write_picture
 from .steps import Options
@@ -74,7 +80,7 @@ def annotate(
     check_place(out)
     check_place(rejects)
     if tfds_dir is not None:
-        from . import dataset  # imports NumPy, and fails early where its package is missing
+        from . import dataset
     parts = parts_of(out)
     try:
         key, rejected = build_store(parts, records, format, found)

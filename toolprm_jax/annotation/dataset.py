@@ -22,11 +22,19 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from .grammar import Kind
-from .jsonl import Row, json_line, row_of
-from .readers import read_records, record_to_json
-from .records import DataError, Record
-from .spans import Position, row_spans, spans_from
+from ..grammar import Kind
+from ..records import (
+    DataError,
+    Position,
+    Record,
+    Row,
+    json_line,
+    read_records,
+    record_to_json,
+    row_of,
+    row_spans,
+    spans_from,
+)
 from .split import SPLITS, split_of
 from .store import RecordStore
 

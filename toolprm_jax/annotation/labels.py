@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .equivalence import schema_equal
-from .grammar import (
+from ..grammar import (
     ArgumentsKey,
     Dress,
     Kind,
@@ -19,8 +18,9 @@ from .grammar import (
     run,
     tables,
 )
+from ..records import Call, DataError, Equality, GoldCall, Record, Tool
+from .equivalence import schema_equal
 from .matching import augment, missing_parameters, schema_of, tools_by_name, value_accepted
-from .records import Call, DataError, Equality, GoldCall, Record, Tool
 
 # Which decisions carry labels (arXiv:2510.14703, section 4: ToolPRM, C-PRM, ORM).
 GRANULARITY: Mapping[str, frozenset[Kind]] = MappingProxyType(

@@ -10,9 +10,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .grammar import PartialCall
-from .literals import LANGUAGES, literal_value, plain_schema
-from .records import Call, DataError, Equality, GoldCall, Record, Tool
+from ..grammar import PartialCall
+from ..records import (
+    LANGUAGES,
+    Call,
+    DataError,
+    Equality,
+    GoldCall,
+    Record,
+    Tool,
+    literal_value,
+    plain_schema,
+)
 
 _STRING_TYPES = frozenset({None, "string", "any"})
 _NUMBERS: dict[str, type] = {"integer": int, "float": float}

@@ -26,10 +26,20 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from .jsonl import Reject, atomic_text, atomic_writer, checked_rollouts, row_of, write_jsonl
-from .readers import read_records
-from .records import DataError, Record
-from .spans import Position, row_spans, spans_from
+from ..records import (
+    DataError,
+    Position,
+    Record,
+    Reject,
+    atomic_text,
+    atomic_writer,
+    checked_rollouts,
+    read_records,
+    row_of,
+    row_spans,
+    spans_from,
+    write_jsonl,
+)
 from .statistics import Counts
 from .steps import Options, annotate_row
 from .store import RecordStore

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from .records import Record, Tool
+from ..records import Record, Tool
 
 Split = Literal["train", "test", "straddling"]
 SPLITS: tuple[Split, ...] = ("train", "test", "straddling")

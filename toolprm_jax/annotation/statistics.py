@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from .grammar import Kind
+from ..grammar import Kind
 from .labels import Labelled
 from .split import SPLITS, Split
 

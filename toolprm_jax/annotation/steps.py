@@ -6,10 +6,9 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from .grammar import Dress, Kind
-from .jsonl import Reject, Rejects, Row, json_line, rollouts_of
+from ..grammar import Dress, Kind
+from ..records import Record, Reject, Rejects, Row, json_line, rollouts_of
 from .labels import Labelled, label_completion
-from .records import Record
 from .split import split_of
 from .statistics import Counts
 

@@ -9,9 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-from .jsonl import json_line
-from .readers import record_from_json, record_to_json
-from .records import Record
+from ..records import Record, json_line, record_from_json, record_to_json
 
 _BATCH = 1000  # records a transaction
 

@@ -11,15 +11,23 @@ import jax
 import numpy as np
 from jax import Array
 
-from ..annotation.grammar import Kind, run, tables
-from ..annotation.labels import GRANULARITY, Step
-from ..annotation.records import DataError, Record
-from ..tokens.codec import Codec
-from ..tokens.examples import Marker, Rollout, marked_path
-from ..tokens.tree import TokenTree, TreeBatch, TreeBuilder, in_batches, pack
+from ..annotation import GRANULARITY, Step
+from ..grammar import Kind, run, tables
+from ..records import DataError, Record
+from ..tokens import (
+    Codec,
+    Marker,
+    Rollout,
+    TokenTree,
+    TreeBatch,
+    TreeBuilder,
+    in_batches,
+    marked_path,
+    pack,
+)
 from .decoder import Decoder, Params
-from .load import LoadedModel
-from .prm import step_logits
+from .files.loading import LoadedModel
+from .objectives import step_logits
 
 _ROW_STEP = 256  # a lone completion's row is padded to a multiple of it: few lengths are compiled
 _RECORDS = 32  # whose completions share rows

@@ -11,8 +11,8 @@ from pathlib import Path
 from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from ..annotation.corrupt import gold_completion
-from ..annotation.records import DataError, Record
+from ..annotation import gold_completion
+from ..records import DataError, Record
 from .contract import MARKER_TOKENS, Contract, ContractError, chat_template_hash
 from .prompts import Template, chat_messages, chat_tools, get_template
 from .vocabulary import token_bytes, vocabulary_hash

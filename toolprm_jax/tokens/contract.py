@@ -11,8 +11,8 @@ from typing import Literal, get_args
 
 from transformers import AddedToken, PreTrainedTokenizerBase
 
-from ..annotation.grammar import Kind
-from ..annotation.records import DataError
+from ..grammar import Kind
+from ..records import DataError
 from .prompts import get_template
 from .vocabulary import vocabulary_hash
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..annotation.grammar import Kind
-from ..annotation.labels import GRANULARITY, Step
-from ..annotation.records import DataError, Record
+from ..annotation import GRANULARITY, Step
+from ..grammar import Kind
+from ..records import DataError, Record
 from .codec import Codec
 from .tree import TokenTree, TreeBuilder
 from .vocabulary import ends_to_tokens

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
 
-from ..annotation.grammar import Dress
-from ..annotation.records import Call, DataError, Record, spell_calls
+from ..grammar import Dress
+from ..records import Call, DataError, Record, spell_calls
 
 Turn = tuple[str, str]  # role, content
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..annotation.grammar import Kind
-from ..annotation.jsonl import read_rows
-from ..annotation.labels import Step
-from ..annotation.records import DataError
+from ..annotation import Step
+from ..grammar import Kind
+from ..records import DataError, read_rows
 from .examples import Rollout
 
 

@@ -15,11 +15,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..annotation.command import Parser, distinct_files, run_command
-from ..annotation.grammar import Dress, Kind, explain, run, tables
-from ..annotation.jsonl import Reject, Row, atomic_writer, read_rows
-from ..annotation.readers import FORMATS, read_records
-from ..annotation.records import DataError, Record
+from ..command import Parser, distinct_files, run_command
+from ..grammar import Dress, Kind, explain, run, tables
+from ..records import (
+    FORMATS,
+    DataError,
+    Record,
+    Reject,
+    Row,
+    atomic_writer,
+    read_records,
+    read_rows,
+)
 from .prompts import TEMPLATES, Template, get_template
 
 _OURS = ("prompt", "completions", "labels")

@@ -21,9 +21,9 @@ make() { local file=$1; shift; [ -s "$file" ] || "$@"; }
 
 if [ -n "$DATA" ]; then
   head -n 1300 "$DATA/seal-tools/seal_tools.jsonl" > "$RUNS/seal.jsonl"
-  make "$RUNS/seal_masked.jsonl" run toolprm_jax.annotation.mask_main --records "$RUNS/seal.jsonl" \
+  make "$RUNS/seal_masked.jsonl" run toolprm_jax.masking.mask --records "$RUNS/seal.jsonl" \
     --share 0.5 --style pseudoword --seed 1 --out "$RUNS/seal_masked.jsonl"
-  make "$RUNS/xlam_masked.jsonl" run toolprm_jax.annotation.mask_main \
+  make "$RUNS/xlam_masked.jsonl" run toolprm_jax.masking.mask \
     --records "$DATA/xlam/xlam_function_calling_sample_100.json" \
     --share 0.5 --seed 1 --out "$RUNS/xlam_masked.jsonl"
   cat "$RUNS/seal_masked.jsonl" "$RUNS/xlam_masked.jsonl" > "$RUNS/real.jsonl"
@@ -47,12 +47,12 @@ corpus heldout heldout 1 24 1.0
 annotated() { make "$RUNS/$2_steps.jsonl" run toolprm_jax.annotation.annotate \
     --records "$RUNS/$1.jsonl" --format record --rollouts "$RUNS/$2.jsonl" \
     --out "$RUNS/$2_steps.jsonl" --stats "$RUNS/$2_stats.json"; }
-sampled() { run search.rollout --model embedded:policy --records "$RUNS/$1.jsonl" \
+sampled() { run search.commands.rollout --model embedded:policy --records "$RUNS/$1.jsonl" \
     --format record --limit "$2" --num 4 --temperature 0.8 --max_tokens 160 --batch_size 24 \
     --max_shapes 3 --seed 1 --out "$RUNS/$1_sampled.jsonl"; annotated "$1" "$1_sampled"; }
 mistakes=wrong_value,missing_parameter,extra_parameter,wrong_name,swapped_values
 mistakes=$mistakes,duplicated_call,dropped_call,extra_call
-made() { make "$RUNS/$1_made.jsonl" run toolprm_jax.annotation.corrupt_main \
+made() { make "$RUNS/$1_made.jsonl" run toolprm_jax.annotation.corrupt \
     --records "$RUNS/$1.jsonl" --format record --num "$2" --gold-share 0.5 --seed 1 \
     --mistakes "$mistakes" --out "$RUNS/$1_made.jsonl"; annotated "$1" "$1_made"; }
 sampled heldout 96

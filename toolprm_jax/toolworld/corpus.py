@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ..annotation.records import Call, GoldCall, Record
+from ..records import Call, GoldCall, Record
 from .domains import ALL_TOOLS
 from .spec import SPLITS, Split, ToolSpec
 from .vocabulary import with_articles

@@ -8,11 +8,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 
-from ..annotation.command import Parser, run_command
-from ..annotation.jsonl import write_jsonl
-from ..annotation.masking import mask_record
-from ..annotation.readers import record_to_json
-from ..annotation.records import Record
+from ..command import Parser, run_command
+from ..masking import mask_record
+from ..records import Record, record_to_json, write_jsonl
 from .corpus import make_group
 from .spec import SPLITS, Split
 

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 from transformers import AutoTokenizer
 
-from ..annotation.command import Parser, run_command
-from ..model.gguf import smollm2_file
-from ..model.load import TOKENIZER
+from ..command import Parser, run_command
+from ..model.files import TOKENIZER, smollm2_file
 
 
 def _write(args: argparse.Namespace) -> int:

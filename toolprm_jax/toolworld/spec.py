@@ -9,7 +9,7 @@ from random import Random
 from string import Formatter
 from typing import Any, Literal, get_args
 
-from ..annotation.records import Tool
+from ..records import Tool
 
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -12,8 +12,8 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from ..annotation.corrupt import gold_completion
-from ..tokens.prompts import get_template
+from ..annotation import gold_completion
+from ..tokens import get_template
 from .masked import masked_group
 
 EMBEDDING_ROWS = 2048

@@ -9,10 +9,8 @@ import argparse
 import random
 from collections.abc import Iterator, Sequence
 
-from ..annotation.command import Parser, distinct_files, run_command
-from ..annotation.jsonl import write_jsonl
-from ..annotation.readers import FORMATS, read_records, record_to_json
-from ..annotation.records import Record
+from ..command import Parser, distinct_files, run_command
+from ..records import FORMATS, Record, read_records, record_to_json, write_jsonl
 
 
 def with_unanswerable(records: Sequence[Record], share: float, seed: int) -> Iterator[Record]:

@@ -1,0 +1,1 @@
+"""The console commands of search, one module each."""

@@ -1,0 +1,250 @@
+"""How many queries a method answered right, with intervals; the command `toolprm-evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from toolprm_jax.annotation import exact_match
+from toolprm_jax.records import (
+    FORMATS,
+    Call,
+    DataError,
+    Record,
+    Rejects,
+    Row,
+    read_records,
+    read_rows,
+)
+
+from ..report import bootstrap_interval, write_json
+
+_SHOWN = 5  # problems that the terminal lists; the output file lists all
+
+METRICS: Mapping[str, Callable[[Record, Sequence[Call]], bool]] = {"exact": exact_match}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One line of an answers file."""
+
+    id: str
+    calls: tuple[Call, ...]
+    finished: bool
+    method: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the input that doesn't count as an answer, and why."""
+
+    kind: str  # "bad record", "bad answer", "unknown", "duplicate", "no gold", "missing"
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The verdict on every record that has gold calls, in record order."""
+
+    ids: tuple[str, ...]
+    correct: np.ndarray  # bool [Q]
+    problems: tuple[Problem, ...]
+    unfinished: int  # answers that the search itself flagged as unfinished
+
+
+def _answer_problem(row: Row) -> str | None:
+    if row.problem:
+        return row.problem
+    if not isinstance(row.value, dict):
+        return 'expected an object {"id", "calls": [{"name", "arguments"}, ...]}'
+    if row.id is None:
+        return "id: expected a string or an integer"
+    calls = row.value.get("calls")
+    if not isinstance(calls, list):
+        return "calls: expected a list of calls"
+    for k, call in enumerate(calls):
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+            return f"calls[{k}].name: expected a string"
+        if not isinstance(call.get("arguments"), dict):
+            return f"calls[{k}].arguments: expected an object"
+    if not isinstance(row.value.get("finished", True), bool):
+        return "finished: expected true or false"
+    return None
+
+
+def read_answers(path: str | Path, rejects: Rejects | None = None) -> list[Answer]:
+    """Reads an answers file.
+
+    Args:
+      path: JSON lines, `{"id", "calls", ...}`; rows without an id get their 0-based index.
+      rejects: receives the rows that can't be used; None makes the first one an error.
+
+    Returns:
+      The answers in file order; an id may occur again.
+
+    Raises:
+      DataError: the file can't be read or holds no rows; a bad row if `rejects` is None.
+    """
+    answers: list[Answer] = []
+    for row in read_rows(path):
+        problem = _answer_problem(row)
+        if problem:
+            row.reject(problem, rejects)
+            continue
+        answers.append(
+            Answer(
+                id=str(row.id),
+                calls=tuple(Call(call["name"], call["arguments"]) for call in row.value["calls"]),
+                finished=row.value.get("finished", True),
+                method=str(row.value.get("method", "")),
+            )
+        )
+    return answers
+
+
+def evaluate(
+    records: Sequence[Record], answers: Sequence[Answer], metric: str = "exact"
+) -> Evaluation:
+    """Compares answers with the gold calls; a record without an answer counts as wrong.
+
+    Args:
+      records: those without gold are reported and not counted.
+      answers: in any order; of several with one id the first counts.
+      metric: a key of `METRICS`.
+
+    Returns:
+      The verdict per record that has gold, and every problem found.
+
+    Raises:
+      DataError: no record has gold calls, or no answer belongs to one that has.
+    """
+    judge = METRICS[metric]
+    problems: list[Problem] = []
+    known = {record.id for record in records}
+    by_id: dict[str, Answer] = {}
+    for answer in answers:
+        if answer.id not in known:
+            problems.append(Problem("unknown", answer.id, f"no record has the id {answer.id}"))
+        elif answer.id in by_id:
+            problems.append(
+                Problem("duplicate", answer.id, f"{answer.id} is answered before; the first counts")
+            )
+        else:
+            by_id[answer.id] = answer
+    ids: list[str] = []
+    correct: list[bool] = []
+    for record in records:
+        answer = by_id.get(record.id)
+        if record.answers is None:
+            problems.append(Problem("no gold", record.id, f"{record.id} has no gold calls"))
+            continue
+        if answer is None:
+            problems.append(Problem("missing", record.id, f"{record.id} isn't answered: wrong"))
+        ids.append(record.id)
+        # Without calls, an unfinished answer would be right where no call is.
+        correct.append(answer is not None and answer.finished and judge(record, answer.calls))
+    if not ids:
+        raise DataError("no record has gold calls to compare with")
+    if not by_id.keys() & set(ids):
+        raise DataError("no answer has the id of a record with gold calls")
+    return Evaluation(
+        ids=tuple(ids),
+        correct=np.array(correct, dtype=np.bool_),
+        problems=tuple(problems),
+        unfinished=sum(not by_id[id_].finished for id_ in ids if id_ in by_id),
+    )
+
+
+def summary(evaluation: Evaluation, metric: str, methods: Sequence[str]) -> dict[str, Any]:
+    """The evaluation as the output file states it."""
+    low, high = bootstrap_interval(evaluation.correct)
+    problems: dict[str, list[dict[str, str]]] = {}
+    for problem in evaluation.problems:
+        problems.setdefault(problem.kind, []).append({"id": problem.id, "reason": problem.reason})
+    return {
+        "metric": metric,
+        "methods": list(methods),
+        "queries": len(evaluation.ids),
+        "correct": int(evaluation.correct.sum()),
+        "accuracy": float(evaluation.correct.mean()),
+        "ci_low": low,
+        "ci_high": high,
+        "unfinished": evaluation.unfinished,
+        "problems": problems,
+        "per_query": dict(zip(evaluation.ids, evaluation.correct.tolist(), strict=True)),
+    }
+
+
+def _run(args: argparse.Namespace) -> int:
+    rejected: list[Problem] = []
+
+    def reject_as(kind: str) -> Rejects:
+        return lambda row: rejected.append(
+            Problem(kind, row.id or "", f"{row.source}:{row.line or row.id}: {row.reason}")
+        )
+
+    records = list(read_records(args.records, args.format, reject_as("bad record")))
+    answers = read_answers(args.answers, reject_as("bad answer"))
+    found = evaluate(records, answers, args.metric)
+    problems = (*rejected, *found.problems)
+    methods = sorted({answer.method for answer in answers if answer.method})
+    result = summary(
+        Evaluation(found.ids, found.correct, problems, found.unfinished), args.metric, methods
+    )
+    if args.out:
+        write_json(args.out, result)
+    print(
+        f"{args.metric}: {result['correct']} of {result['queries']} right, "
+        f"accuracy {result['accuracy']:.4f} "
+        f"(95 % interval {result['ci_low']:.4f} to {result['ci_high']:.4f})"
+    )
+    if found.unfinished:
+        print(f"unfinished answers: {found.unfinished}")
+    for kind, rows in result["problems"].items():
+        print(f"{kind}: {len(rows)}", file=sys.stderr)
+        for row in rows[:_SHOWN]:
+            print(f"  {row['reason']}", file=sys.stderr)
+        if len(rows) > _SHOWN:
+            more = f"; all are in {args.out}" if args.out else ""
+            print(f"  ... and {len(rows) - _SHOWN} more{more}", file=sys.stderr)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `toolprm-evaluate`.
+
+    Args:
+      argv: arguments without the program's name; None takes them from the command line.
+
+    Returns:
+      The exit status: 0, or 2 with one line on standard error where the input can't be used.
+    """
+    parser = argparse.ArgumentParser(
+        prog="toolprm-evaluate",
+        description="Compare answers with the gold calls and print the accuracy with its interval. "
+        "A record without an answer counts as wrong.",
+    )
+    parser.add_argument("--answers", required=True, help="answers file, JSON lines")
+    parser.add_argument("--records", required=True, help="records file, with gold calls")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="format of the records (default: recognised)"
+    )
+    parser.add_argument("--metric", default="exact", choices=sorted(METRICS))
+    parser.add_argument("--out", help="write the result and the verdict per query here, as JSON")
+    args = parser.parse_args(argv)
+    try:
+        return _run(args)
+    except (DataError, OSError) as error:
+        print(f"toolprm-evaluate: error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

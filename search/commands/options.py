@@ -1,0 +1,62 @@
+"""Flags and loading that the search commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+
+from toolprm_jax.command import Parser, whole_number
+from toolprm_jax.model import param_shardings
+from toolprm_jax.model.files import LoadedModel, load
+from toolprm_jax.records import FORMATS
+
+from ..host import search_mesh
+
+
+def add_records(parser: Parser, required: bool = True) -> None:
+    """Adds --records, --format and --limit."""
+    parser.add_argument("--records", required=required, help="file of queries with their tools")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="format of the records; recognised if not given"
+    )
+    parser.add_argument("--limit", type=whole_number(1), help="take only the first so many records")
+
+
+def add_devices(parser: Parser) -> None:
+    """Adds --tensor and --dtype."""
+    parser.add_argument(
+        "--tensor",
+        type=whole_number(1),
+        default=1,
+        help="devices that share a model; queries are spread over the others",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        help="of weights and caches (default: float32 on a CPU, else bfloat16)",
+    )
+
+
+def dtype_for(dtype: str | None, devices: Sequence[Any]) -> str:
+    """What --dtype says, or what suits the devices."""
+    return dtype or ("float32" if devices[0].platform == "cpu" else "bfloat16")
+
+
+def load_spread(name: str, args: argparse.Namespace, template: str | None = None) -> LoadedModel:
+    """Loads a model onto the devices that a search with these arguments uses.
+
+    Args:
+      name: as for `load`.
+      args: of a command with `add_devices` and --batch_size.
+      template: as for `load`.
+
+    Raises:
+      DataError: there is no such model, or there are fewer devices than --tensor.
+    """
+    mesh = search_mesh(args.batch_size, args.tensor)
+    dtype = dtype_for(args.dtype, jax.local_devices())
+    return load(name, template, dtype, partial(param_shardings, mesh))

@@ -1,0 +1,80 @@
+"""toolprm-rollout: samples completions of every record from a policy."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from toolprm_jax.command import Parser, run_command, temperature, whole_number
+from toolprm_jax.records import write_resumable
+from toolprm_jax.tokens import TEMPLATES
+
+from ..host import digest_of, read_queries, rollouts
+from .options import add_devices, add_records, load_spread
+
+
+def parser() -> Parser:
+    """The command's arguments."""
+    out = Parser(
+        "toolprm-rollout",
+        "Samples completions of every record; writes a rollouts file. Killed at any time, the same "
+        "command goes on where it stopped.",
+    )
+    out.add_argument("--model", required=True, help="the policy: see README")
+    out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
+    add_records(out)
+    out.add_argument("--num", type=whole_number(1), default=8, help="completions per record")
+    out.add_argument("--temperature", type=temperature, default=0.8)
+    out.add_argument("--max_tokens", type=whole_number(1), default=192)
+    out.add_argument("--batch_size", type=whole_number(1), default=8)
+    out.add_argument(
+        "--max_shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
+    )
+    add_devices(out)
+    out.add_argument("--seed", type=whole_number(0), default=0)
+    out.add_argument("--out", required=True, help="rollouts file to write")
+    return out
+
+
+def _rollout(args: argparse.Namespace) -> int:
+    records = read_queries(args.records, args.format, args.limit)
+    policy = load_spread(args.model, args, args.template)
+    options: dict[str, Any] = {
+        "count": args.num,
+        "temperature": args.temperature,
+        "max_tokens": args.max_tokens,
+        "seed": args.seed,
+        "batch_size": args.batch_size,
+        "max_shapes": args.max_shapes,
+        "tensor": args.tensor,
+    }
+
+    def lines(skip: int) -> Iterator[dict[str, Any]]:
+        rest = rollouts(policy, records, skip=skip, **options)
+        yield from tqdm(
+            rest, total=len(records), initial=skip, unit="record", mininterval=1.0, disable=None
+        )
+
+    key = [digest_of(policy, records), options, jax.__version__, jax.default_backend()]
+    write_resumable(args.out, key, lines)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `toolprm-rollout`.
+
+    Args:
+      argv: the arguments; those of the process if None.
+
+    Returns:
+      The exit status: 0, or 2 for input that can't be used.
+    """
+    return run_command(parser(), _rollout, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

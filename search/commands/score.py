@@ -1,0 +1,151 @@
+"""toolprm-score: a reward model's probability of every decision of completions from any engine."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, get_args
+
+from tqdm import tqdm
+
+from toolprm_jax.command import Parser, distinct_files, run_command, whole_number
+from toolprm_jax.grammar import Kind
+from toolprm_jax.model import Completion, StepScore, score_rollouts
+from toolprm_jax.records import (
+    DataError,
+    Record,
+    Reject,
+    Rollouts,
+    Row,
+    atomic_writer,
+    read_records,
+    read_rollout_rows,
+)
+
+from ..core import Aggregate, SearchConfig
+from ..host import place_queries, search_mesh
+from .options import add_devices, add_records, load_spread
+
+
+def aggregate(steps: Sequence[StepScore], how: Aggregate) -> float | None:
+    """The score of a completion, as `aggregate_scores` has it; None if it is no whole call list.
+
+    Args:
+      steps: its decisions, in firing order.
+      how: what becomes of their probabilities.
+    """
+    if not steps or steps[-1].kind is not Kind.TOTAL_FINISH:
+        return None
+    p = [step.p for step in steps]
+    if how == "product":
+        return sum(math.log(value) if value else -math.inf for value in p)
+    return {"last": p[-1], "min": min(p), "mean": sum(p) / len(p)}[how]
+
+
+def parser() -> Parser:
+    """The command's arguments."""
+    out = Parser(
+        "toolprm-score",
+        "Scores the decisions of completions that any engine made; writes a scores file. What "
+        "completions of a query have in common is read once.",
+    )
+    out.add_argument("--prm", required=True, help="a reward model: see README")
+    add_records(out)
+    out.add_argument("--rollouts", required=True, help="rollouts file: the completions")
+    out.add_argument("--out", required=True, help="scores file to write")
+    out.add_argument(
+        "--rejects", help="what can't be scored, with the reason (default: OUT.rejects.jsonl)"
+    )
+    out.add_argument(
+        "--aggregate",
+        choices=get_args(Aggregate),
+        default=SearchConfig().aggregate,
+        help="how a score comes from those of its decisions (default: %(default)s)",
+    )
+    out.add_argument(
+        "--row_length",
+        type=whole_number(1),
+        default=2048,
+        help="tokens of a row; prompt and completion must fit (default: %(default)s)",
+    )
+    out.add_argument("--batch_size", type=whole_number(1), default=1, help="rows at once")
+    add_devices(out)
+    return out
+
+
+def _score(args: argparse.Namespace) -> int:
+    rejects_path = args.rejects or f"{args.out}.rejects.jsonl"
+    distinct_files(records=args.records, rollouts=args.rollouts, out=args.out, rejects=rejects_path)
+    prm = load_spread(args.prm, args)
+    mesh = search_mesh(args.batch_size, args.tensor)
+    scored, reasons = 0, list[str]()  # why something was rejected
+    rows: list[tuple[Row, Rollouts]] = []  # that are being scored
+    with atomic_writer(rejects_path) as write_reject, atomic_writer(args.out) as write:
+
+        def reject(row: Reject) -> None:
+            reasons.append(row.reason)
+            write_reject(row.to_json())
+
+        records = islice(read_records(args.records, args.format, reject), args.limit)
+        known = {record.id: record for record in records}
+
+        def items() -> Iterator[tuple[Record, list[Completion]]]:
+            for row, rollouts in read_rollout_rows(args.rollouts, reject):
+                if rollouts.id in known:
+                    rows.append((row, rollouts))
+                    ids = rollouts.token_ids or ((),) * len(rollouts.completions)
+                    yield known[rollouts.id], list(zip(rollouts.completions, ids, strict=True))
+                else:
+                    reason = f"id: no record {rollouts.id!r} in {args.records}"
+                    row.reject(reason, reject, completions=len(rollouts.completions))
+
+        scores = score_rollouts(
+            prm,
+            items(),
+            row_length=args.row_length,
+            rows=args.batch_size,
+            place=lambda batch: place_queries(mesh, batch)[0],
+        )
+        for found in tqdm(scores, unit="record", mininterval=1.0, disable=None):
+            row, rollouts = rows.pop(0)
+            for index, (text, steps) in enumerate(zip(rollouts.completions, found, strict=True)):
+                if isinstance(steps, DataError):
+                    row.reject(f"completions[{index}]: {steps}", reject, completions=1)
+                    continue
+                scored += 1
+                write(
+                    {
+                        "id": rollouts.id,
+                        "completion": text,
+                        "steps": [_step(step) for step in steps],
+                        "score": aggregate(steps, args.aggregate),
+                    }
+                )
+        if not scored:
+            why = f": {reasons[0]}" if reasons else ""
+            raise DataError(f"{args.rollouts}: no completion can be scored{why}")
+    print(f"{scored} completions scored in {args.out}")
+    print(f"{len(reasons)} rows or completions rejected, see {rejects_path}")
+    return 0
+
+
+def _step(step: StepScore) -> dict[str, Any]:
+    return {"kind": step.kind.name, "end": step.end, "p": step.p}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `toolprm-score`.
+
+    Args:
+      argv: the arguments; those of the process if None.
+
+    Returns:
+      The exit status: 0, or 2 for input that can't be used.
+    """
+    return run_command(parser(), _score, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,122 @@
+"""What the reward model makes of candidates: new markers judged once, scores aggregated."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ..grammar import MAX_EVENTS
+from .config import SearchConfig
+from .lanes import Cache, Lanes, Memory, Own, Rows, in_passes, make_lanes
+from .pool import Pool, compact, take
+from .scopes import REWARD
+from .walk import STOPPED, Walkers
+
+
+class Reward(Protocol):
+    """Scores decisions."""
+
+    def judge(
+        self, params: Any, cache: Any, pool: Pool, lanes: Lanes, kinds: Array
+    ) -> tuple[Array, Own]:
+        """Log-probabilities of "+" at markers, float32[R, W], and what is to be stored of lanes.
+
+        `kinds` int32[R, W] tells a marker's kind, and is -1 where the lane is a token. A marker's
+        own slot is P, its token that of the boundary, its depth one more; nothing sees it.
+        """
+        ...
+
+
+def is_labelled(events: Array, kinds: tuple[int, ...]) -> Array:
+    """Bool like `events`, whether the boundary is of one of the kinds."""
+    return jnp.any(jnp.stack([events == kind for kind in kinds]), axis=0)
+
+
+def assess(
+    reward: Reward,
+    memory: Memory,
+    params: Any,
+    pool: Pool,
+    cache: Cache,
+    walkers: Walkers,
+    config: SearchConfig,
+) -> tuple[Pool, Cache, Array, Array]:
+    """Shows the reward model the tokens and markers that it hasn't seen yet.
+
+    Only what leads to a walker that reached a boundary is run, each token and marker once.
+
+    Returns:
+      The pool with `log_p` filled in, the cache, the tokens run, int32[B], and the number of
+      passes, int32[].
+    """
+    batch, size = pool.tokens.shape
+    reached = walkers.status == STOPPED
+    through = walkers.paths & reached[..., None]
+    needed = jnp.any(through, axis=1) & ~pool.scored
+    one_of = jnp.argmax(through, axis=1)  # [B, P], a walker that a slot leads to
+    # All there is to show: P tokens, then the boundaries that each may hold. Tokens come first, so
+    # what a lane sees is in the cache or beside it.
+    labelled = is_labelled(pool.events, config.labelled) & needed[..., None]
+    wanted = jnp.concatenate([needed, labelled.reshape(batch, size * MAX_EVENTS)], axis=1)
+    things, counts = compact(wanted)
+    all_kinds = pool.events.reshape(batch, -1)
+
+    def judge(rows: Rows, cache: Cache, log_p: Array) -> tuple[Lanes, Own, Array]:
+        queries = rows.queries[:, None]
+        chosen = jnp.where(rows.active, things[queries, rows.places], 0)
+        boundary = jnp.maximum(chosen - size, 0)
+        is_token = chosen < size
+        slots = jnp.where(is_token, chosen, boundary // MAX_EVENTS)
+        paths = walkers.paths[queries, one_of[queries, slots]]
+        paths &= jnp.arange(size)[None, None, :] <= slots[..., None]
+        lanes = make_lanes(
+            batch,
+            rows.queries,
+            jnp.where(is_token, slots, size),
+            pool.tokens[queries, slots],
+            pool.depths[queries, slots] + ~is_token,
+            paths,
+            rows.active,
+            config.in_step,
+        )
+        kinds = jnp.where(is_token, -1, all_kinds[queries, boundary])
+        with jax.named_scope(REWARD):
+            answers, own = reward.judge(params, cache, pool, lanes, kinds)
+        places = jnp.where(is_token | ~rows.active, all_kinds.shape[1], boundary)
+        return lanes, own, log_p.at[queries, places].set(answers, mode="drop")
+
+    log_p = pool.log_p.reshape(batch, -1)
+    longest = size * (1 + MAX_EVENTS)
+    width = min(config.prm_lane_width, longest)
+    cache, log_p, passes = in_passes(judge, memory, counts, longest, width, config, cache, log_p)
+    pool = pool._replace(log_p=log_p.reshape(pool.log_p.shape), scored=pool.scored | needed)
+    return pool, cache, counts, passes
+
+
+def aggregate_scores(pool: Pool, paths: Array, config: SearchConfig) -> Array:
+    """Scores of candidates from all their decisions, in firing order.
+
+    Args:
+      pool: with `log_p`.
+      paths: bool[B, C, P].
+      config: which decisions count, and how.
+
+    Returns:
+      float32[B, C]: a probability; for "product" a log-probability.
+    """
+    labelled = is_labelled(pool.events, config.labelled)
+    mine = paths[..., None] & labelled[:, None]  # [B, C, P, E]
+    log_p = pool.log_p[:, None]
+    if config.aggregate == "min":
+        return jnp.exp(jnp.min(jnp.where(mine, log_p, 0.0), axis=(2, 3)))
+    if config.aggregate == "product":
+        return jnp.sum(jnp.where(mine, log_p, 0.0), axis=(2, 3))
+    if config.aggregate == "mean":
+        total = jnp.sum(jnp.where(mine, jnp.exp(log_p), 0.0), axis=(2, 3))
+        return total / jnp.maximum(jnp.sum(mine, axis=(2, 3)), 1)
+    flat = mine.reshape(*mine.shape[:2], -1)
+    last = flat.shape[-1] - 1 - jnp.argmax(flat[..., ::-1], axis=-1)
+    return jnp.exp(take(pool.log_p.reshape(pool.log_p.shape[0], -1), last))

@@ -1,0 +1,5 @@
+"""The call grammar and the tools' schemas on the device."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,10 @@
+from .schema import Schema as Schema
+from .schema import make_schema as make_schema
+from .schema import schema_size as schema_size
+from .tracker import MAX_EVENTS as MAX_EVENTS
+from .tracker import Grammar as Grammar
+from .tracker import Tracker as Tracker
+from .tracker import advance as advance
+from .tracker import grammar_from_pieces as grammar_from_pieces
+from .tracker import initial as initial
+from .tracker import make_grammar as make_grammar

@@ -1,0 +1,211 @@
+"""The call grammar's JAX runner: the byte tables of annotation over the bytes of sampled tokens."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from toolprm_jax.grammar import (
+    EOT,
+    EVENT2_SHIFT,
+    EVENT_SHIFT,
+    FIELD_MASK,
+    MAX_DEPTH,
+    MODE_MASK,
+    NUM_BYTES,
+    OP_POP,
+    OP_PUSH_ARRAY,
+    OP_PUSH_OBJECT,
+    OP_SHIFT,
+    ArgumentsKey,
+    Dress,
+    tables,
+)
+from toolprm_jax.tokens import Codec, byte_table
+
+from .check import Check, StringTables, check_byte, new_check, string_tables
+from .schema import HASH_FACTORS, Schema
+
+MAX_EVENTS = 8  # boundaries that one token may hold; a token with more is refused
+
+
+class Grammar(NamedTuple):
+    """What the device needs of the grammar and the vocabulary."""
+
+    transitions: Array  # int32[contexts * modes * 257]
+    num_modes: Array  # int32[]
+    start: Array  # int32[]
+    token_bytes: Array  # uint8[V, max_bytes]
+    token_lengths: Array  # int32[V], -1 where a token has no bytes and is never sampled
+    end_of_text: Array  # int32[]
+    strings: StringTables
+
+    @property
+    def allowed(self) -> Array:
+        """bool[V], the ids that may be sampled."""
+        ids = jnp.arange(self.token_lengths.shape[0])
+        return (self.token_lengths >= 0) | (ids == self.end_of_text)
+
+
+class Tracker(NamedTuple):
+    """Where completions stand in the grammar; any leading shape."""
+
+    mode: Array  # int32[...], 0 is dead
+    depth: Array  # int32[...]
+    stack: Array  # uint32[...]
+    digest: Array  # uint32[..., 2], rolling hash of all bytes so far
+    length: Array  # int32[...], bytes so far
+    check: Check | None = None  # where they stand in their schemas; None ignores these
+
+    @property
+    def dead(self) -> Array:
+        """bool[...], whether the completion can't be continued."""
+        return self.mode == 0
+
+
+def make_grammar(
+    codec: Codec, embedding_rows: int, arguments_key: ArgumentsKey = "arguments"
+) -> Grammar:
+    """The grammar of a codec's template over its vocabulary.
+
+    Args:
+      codec: tokenizer, template and contract.
+      embedding_rows: V, the rows of the policy's embedding.
+      arguments_key: as in `grammar.tables`.
+    """
+    pieces = codec.pieces
+    return grammar_from_pieces(
+        pieces, embedding_rows, codec.contract.end_of_text, codec.template.dress, arguments_key
+    )
+
+
+def grammar_from_pieces(
+    pieces: list[bytes | None],
+    rows: int,
+    end_of_text: int,
+    dress: Dress,
+    arguments_key: ArgumentsKey = "arguments",
+) -> Grammar:
+    """As `make_grammar`, from the bytes of every token."""
+    built = tables(dress, arguments_key)
+    table, lengths = byte_table(pieces, rows)
+    return Grammar(
+        transitions=jnp.asarray(np.asarray(built.transitions, np.int32)),
+        num_modes=jnp.int32(built.num_modes),
+        start=jnp.int32(built.start),
+        token_bytes=jnp.asarray(table),
+        token_lengths=jnp.asarray(lengths),
+        end_of_text=jnp.int32(end_of_text),
+        strings=string_tables(built),
+    )
+
+
+def initial(grammar: Grammar, shape: tuple[int, ...], schema: Schema | None = None) -> Tracker:
+    """Trackers before the first byte; with a schema the shape is (B, W)."""
+    zeros = jnp.zeros(shape, jnp.int32)
+    return Tracker(
+        mode=zeros + grammar.start,
+        depth=zeros,
+        stack=zeros.astype(jnp.uint32),
+        digest=jnp.zeros((*shape, 2), jnp.uint32),
+        length=zeros,
+        check=None if schema is None else new_check(schema, shape[1]),
+    )
+
+
+def _step(
+    grammar: Grammar, tracker: Tracker, symbol: Array, active: Array, schema: Schema | None
+) -> tuple[Tracker, tuple[Array, Array]]:
+    """Feeds one symbol (a byte, or EOT) to every tracker; returns the events, 0 for none."""
+    context = jnp.where(tracker.depth == 0, 0, 1 + (tracker.stack & 1).astype(jnp.int32))
+    row = context * grammar.num_modes + tracker.mode
+    entry = grammar.transitions[row * NUM_BYTES + symbol]
+    op = entry >> OP_SHIFT & FIELD_MASK
+    push = (op == OP_PUSH_OBJECT) | (op == OP_PUSH_ARRAY)
+    mode = entry & MODE_MASK
+    mode = jnp.where(push & (tracker.depth == MAX_DEPTH), 0, mode)
+    pushed = tracker.stack << 1 | (op == OP_PUSH_ARRAY).astype(jnp.uint32)
+    popped = tracker.stack >> 1
+    factors = jnp.asarray(HASH_FACTORS, jnp.uint32)
+    symbol_u32 = symbol.astype(jnp.uint32)[..., None]
+    alive = mode != 0
+    first = jnp.where(alive, entry >> EVENT_SHIFT & FIELD_MASK, 0)
+    second = jnp.where(alive, entry >> EVENT2_SHIFT & FIELD_MASK, 0)
+    check = tracker.check
+    if check is not None and schema is not None:
+        check = check_byte(
+            grammar.strings,
+            schema,
+            check,
+            symbol,
+            (tracker.mode, mode),
+            tracker.depth,
+            (first, second),
+            active,
+        )
+    after = Tracker(
+        mode=mode,
+        depth=tracker.depth + jnp.where(push, 1, jnp.where(op == OP_POP, -1, 0)),
+        stack=jnp.where(push, pushed, jnp.where(op == OP_POP, popped, tracker.stack)),
+        digest=tracker.digest * factors.reshape((1,) * symbol.ndim + (2,)) + symbol_u32 + 1,
+        length=tracker.length + 1,
+        check=check,
+    )
+    return after, (first, second)
+
+
+def advance(
+    grammar: Grammar, tracker: Tracker, tokens: Array, schema: Schema | None = None
+) -> tuple[Tracker, Array]:
+    """Feeds one token to every tracker.
+
+    Args:
+      grammar: tables.
+      tracker: states of shape `[...]`.
+      tokens: int32[...].
+      schema: of the B queries; then the shape is [B, W].
+
+    Returns:
+      The new states, and `int32[..., MAX_EVENTS]`: the kinds of the boundaries that the token
+      holds, in firing order, -1 where there are no more. A token that may not be sampled, or that
+      holds more boundaries, leads to the dead state.
+    """
+    shape = tokens.shape
+    is_end = tokens == grammar.end_of_text
+    lengths = jnp.where(is_end, 1, grammar.token_lengths[tokens])
+    slots = jnp.arange(MAX_EVENTS).reshape((1,) * len(shape) + (MAX_EVENTS,))
+
+    def body(carry: tuple[Array, Tracker, Array, Array]) -> tuple[Array, Tracker, Array, Array]:
+        index, state, events, count = carry
+        byte = grammar.token_bytes[tokens, jnp.minimum(index, grammar.token_bytes.shape[1] - 1)]
+        symbol = jnp.where(is_end, EOT, byte.astype(jnp.int32))
+        active = (index < lengths) & ~state.dead
+        after, fired = _step(grammar, state, symbol, active, schema)
+        state = jax.tree.map(
+            lambda new, old: jnp.where(
+                active.reshape(shape + (1,) * (new.ndim - len(shape))), new, old
+            ),
+            after,
+            state,
+        )
+        for event in fired:
+            here = active & (event > 0)
+            place = here[..., None] & (slots == count[..., None])
+            events = jnp.where(place, event[..., None] - 1, events)
+            count = count + here
+        return index + 1, state, events, count
+
+    longest = jnp.max(lengths, initial=0)
+    start = (
+        jnp.int32(0),
+        tracker,
+        jnp.full((*shape, MAX_EVENTS), -1, jnp.int32),
+        jnp.zeros(shape, jnp.int32),
+    )
+    _, state, events, count = jax.lax.while_loop(lambda carry: carry[0] < longest, body, start)
+    refused = (lengths < 0) | (count > MAX_EVENTS)
+    return state._replace(mode=jnp.where(refused, 0, state.mode)), events

@@ -1,0 +1,17 @@
+from .answers import Answer as Answer
+from .answers import flag_counts as flag_counts
+from .batches import MethodRun as MethodRun
+from .batches import Models as Models
+from .batches import configs_of as configs_of
+from .batches import make_batches as make_batches
+from .batches import record_keys as record_keys
+from .batches import run_methods as run_methods
+from .batches import search_batches as search_batches
+from .queries import read_queries as read_queries
+from .rollouts import digest_of as digest_of
+from .rollouts import rollouts as rollouts
+from .sharded import place_models as place_models
+from .sharded import place_queries as place_queries
+from .sharded import search_mesh as search_mesh
+from .sharded import sharded_rollouts as sharded_rollouts
+from .sharded import sharded_search as sharded_search

@@ -1,0 +1,120 @@
+"""What a search found, as answers: calls, confidence, cost, flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from toolprm_jax.grammar import PartialCall, parse_calls, tables
+from toolprm_jax.records import Call, Record
+from toolprm_jax.tokens import Codec, Granularity
+
+from ..core import SearchOutput, Trace
+from ..decoder import Prompts
+from ..methods import Method
+from .confidence import By, confidence
+
+
+@dataclass
+class Answer:
+    """What one method made of one query."""
+
+    record: Record
+    calls: tuple[Call, ...]
+    text: str
+    score: float
+    finished: bool
+    confidence: dict[str, Any] | None  # see `confidence`; of a finished answer
+    method: Method
+    cost: dict[str, int]
+    flags: tuple[str, ...]
+    trace: Trace | None = None  # of this query alone
+
+    def to_json(self) -> dict[str, Any]:
+        """A line of an answers file."""
+        return {
+            "id": self.record.id,
+            "calls": [call.to_json() for call in self.calls],
+            "text": self.text,
+            "score": self.score if np.isfinite(self.score) else None,
+            "finished": self.finished,
+            "confidence": self.confidence,
+            "method": self.method,
+            "flags": list(self.flags),
+            "cost": self.cost,
+        }
+
+
+def calls_of(codec: Codec, text: bytes) -> tuple[Call, ...]:
+    """The whole calls that a completion makes; of a repeated parameter the last value counts."""
+    return tuple(_called(call) for call in _parsed(codec, text))
+
+
+def _called(call: PartialCall) -> Call:
+    return Call(call.name, dict(call.pairs))
+
+
+def _parsed(codec: Codec, text: bytes) -> list[PartialCall]:
+    found = parse_calls(tables(codec.template.dress), text, eot=True)
+    return [call for call in found if call.closed]
+
+
+def _repeats(call: PartialCall) -> bool:
+    names = [name for name, _ in call.pairs]
+    return len(set(names)) < len(names)
+
+
+def answer_of(
+    codec: Codec,
+    record: Record,
+    method: Method,
+    output: SearchOutput,
+    row: int,
+    prompts: Prompts,
+    judge: Granularity | None,
+) -> Answer:
+    """The answer in one row of a search's output; `judge` is how fine its reward model judged."""
+    best = int(output.best[row])
+    length = int(output.lengths[row, best])
+    text = codec.decode(output.tokens[row, best, :length].tolist())
+    prompt = int(prompts.lengths[row])
+    cost = {name: int(values[row]) for name, values in output.costs._asdict().items()}
+    cost |= {
+        "policy_prompt_tokens": prompt,
+        "prm_prompt_tokens": prompt if judge else 0,
+        "decisions": int(output.decisions[row]),
+    }
+    flags = [name for name, values in output.flags._asdict().items() if values[row]]
+    finished = bool(output.finished[row])
+    calls = _parsed(codec, text) if finished else []
+    if any(_repeats(call) for call in calls):
+        # As in the labels: no call has a parameter twice.
+        finished, calls = False, []
+        flags.append("repeated_parameter")
+    events, log_p, log_probs = (
+        np.asarray(array[row, best, :length])
+        for array in (output.events, output.log_p, output.log_probs)
+    )
+    by: By = "prm" if judge == "toolprm" else "policy"  # else it judged no argument alone
+    return Answer(
+        record=record,
+        calls=tuple(map(_called, calls)),
+        confidence=confidence(calls, events, log_p, log_probs, by) if finished else None,
+        text=text.decode("utf-8", errors="replace"),
+        score=float(output.score[row, best]),
+        finished=finished,
+        method=method,
+        cost=cost,
+        flags=tuple(flags if finished else [*flags, "unfinished"]),
+        trace=jax.tree.map(lambda array: array[row], output.trace),
+    )
+
+
+def flag_counts(answers: Sequence[Answer]) -> Mapping[str, int]:
+    """How many answers carry each flag."""
+    names = sorted({flag for answer in answers for flag in answer.flags})
+    return {name: sum(name in answer.flags for answer in answers) for name in names}

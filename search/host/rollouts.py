@@ -1,0 +1,91 @@
+"""Completions sampled from a policy, batch by batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from toolprm_jax.model.files import LoadedModel
+from toolprm_jax.records import Record, json_line, record_to_json
+
+from ..grammar import make_grammar
+from .batches import make_batches, record_keys
+from .sharded import place_models, place_queries, search_mesh, sharded_rollouts
+
+
+def rollouts(
+    policy: LoadedModel,
+    records: Sequence[Record],
+    *,
+    count: int,
+    temperature: float,
+    max_tokens: int,
+    seed: int,
+    batch_size: int,
+    max_shapes: int,
+    skip: int = 0,
+    tensor: int = 1,
+) -> Iterator[dict[str, Any]]:
+    """Lines of a rollouts file, in the order of the records' prompt lengths.
+
+    Args:
+      policy: the model that is sampled.
+      records: the queries.
+      count: completions per record.
+      temperature: of the policy; 0 takes the likeliest token.
+      max_tokens: limit of a completion, in tokens.
+      seed: with the record's id it fixes every draw.
+      batch_size: records that run at once.
+      max_shapes: how many prompt lengths are compiled at most.
+      skip: leaves out so many lines at the start; the others are what they would be.
+      tensor: devices that share the model; the records of a batch are spread over the others.
+
+    Yields:
+      `{"id", "completions", "token_ids"}`.
+    """
+    codec = policy.codec
+    grammar = make_grammar(codec, policy.model.config.vocab_size)
+    mesh = search_mesh(batch_size, tensor)
+    (params,) = place_models(mesh, policy.params)
+    for batch in make_batches(codec, records, batch_size, max_shapes):
+        if skip >= len(batch.indices):
+            skip -= len(batch.indices)
+            continue
+        keys, prompts = place_queries(mesh, record_keys(seed, batch.records), batch.prompts)
+        sampled = jax.device_get(
+            sharded_rollouts(
+                mesh,
+                policy.model,
+                params,
+                keys,
+                prompts,
+                grammar,
+                count=count,
+                temperature=temperature,
+                max_tokens=max_tokens,
+            )
+        )
+        for row, index in list(enumerate(batch.indices))[skip:]:
+            ids = [
+                np.asarray(tokens[:length]).tolist()
+                for tokens, length in zip(sampled.tokens[row], sampled.lengths[row], strict=True)
+            ]
+            texts = [codec.decode(tokens).decode("utf-8", errors="replace") for tokens in ids]
+            yield {"id": records[index].id, "completions": texts, "token_ids": ids}
+        skip = 0
+
+
+def digest_of(policy: LoadedModel, records: Sequence[Record]) -> str:
+    """A hash of weights, text side and queries."""
+    digest = hashlib.sha256()
+    digest.update(f"{policy.model.config} {policy.codec.contract}".encode())
+    for path, leaf in jax.tree.leaves_with_path(policy.params):
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
+        digest.update(np.asarray(leaf).tobytes())
+    for record in records:
+        digest.update(json_line(record_to_json(record)).encode())
+    return digest.hexdigest()

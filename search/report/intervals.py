@@ -1,0 +1,72 @@
+"""Bootstrap intervals of accuracies and of their differences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_CHUNK = 4_000_000  # indices drawn at a time, so that memory stays at some 32 MB
+
+
+def bootstrap_interval(
+    correct: np.ndarray, seed: int = 0, resamples: int = 10_000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean over queries.
+
+    Where all values are equal the interval has no width.
+
+    Args:
+      correct: bool or float `[Q]`, one value per query.
+      seed: of the resampling.
+      resamples: number of bootstrap samples.
+      level: coverage, a probability.
+
+    Returns:
+      The lower and the upper end.
+
+    Raises:
+      ValueError: `correct` isn't a vector with at least one value.
+
+    Source: our choice.
+    """
+    values = np.asarray(correct, dtype=np.float64)
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(f"expected a vector with one value per query, got shape {values.shape}")
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // values.size)
+    means = np.concatenate(
+        [
+            values[rng.integers(values.size, size=(min(rows, resamples - done), values.size))].mean(
+                axis=1
+            )
+            for done in range(0, resamples, rows)
+        ]
+    )
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_bootstrap(
+    a: np.ndarray, b: np.ndarray, seed: int = 0, resamples: int = 10_000, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Difference of the means of two methods over the same queries, with its interval.
+
+    Args:
+      a: bool or float `[Q]`, the first method's value per query.
+      b: bool or float `[Q]`, the second method's, in the same order.
+      seed: of the resampling.
+      resamples: number of bootstrap samples.
+      level: coverage, a probability.
+
+    Returns:
+      `mean(a) - mean(b)`, and the lower and the upper end.
+
+    Raises:
+      ValueError: the shapes differ, or there is no query.
+
+    Source: our choice.
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape:
+        raise ValueError(f"expected the same queries, got shapes {first.shape} and {second.shape}")
+    low, high = bootstrap_interval(first - second, seed, resamples, level)
+    return float(np.mean(first - second)), low, high

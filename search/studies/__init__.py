@@ -1,0 +1,1 @@
+"""Programs that compare and tune the methods with the embedded pair."""

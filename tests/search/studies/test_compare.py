@@ -1,0 +1,143 @@
+"""The comparison over whole sets, stopped and gone on with; the choice of aggregate and beta."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search.core.config import SearchConfig
+from search.host.batches import Models
+from search.report.tables import RESULT_KEYS
+from search.studies import compare, tune
+from search.studies.tune import BETAS, Candidate, accuracies, aggregate, candidates
+from toolprm_jax.annotation.corruption import gold_completion
+from toolprm_jax.annotation.labels import label_completion
+from toolprm_jax.model.score import score_completion
+from toolprm_jax.records.jsonl import write_jsonl
+from toolprm_jax.records.readers import record_to_json
+from toolprm_jax.tokens.steps_file import rollout_from_json
+from toolprm_jax.toolworld.masked import masked_corpus
+
+TINY = SearchConfig(
+    num_beams=2, beam_width=2, max_tokens=48, max_step_tokens=24, pool_size=128, pass_sizes=1
+)
+
+
+def test_a_stopped_comparison_goes_on(
+    tiny_pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "CONFIG", TINY)
+    data = tmp_path / "data"
+    (data / "bfcl").mkdir(parents=True)
+    (data / "toolalpaca").mkdir()
+    records = list(masked_corpus(5, "heldout", 2))
+    for name in compare.DATA_SETS.values():
+        write_jsonl(data / name, map(record_to_json, records))
+    out = tmp_path / "compare.json"
+    argv = ["--policy", tiny_pair.policy, "--prm", tiny_pair.prm, "--data", str(data)]
+    argv += ["--limit", "4", "--batch_size", "2", "--out", str(out)]
+    real, seen = compare.search_batches, list[int]()
+    stop_at = 2
+
+    def stopping(*args: Any, **options: Any) -> Any:
+        for found in real(*args, **options):
+            seen.append(len(found.indices))
+            if len(seen) == stop_at:
+                raise KeyboardInterrupt
+            yield found
+
+    monkeypatch.setattr(compare, "search_batches", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        compare.main([*argv, "--runs", str(tmp_path / "runs")])
+    assert not out.exists()
+    stop_at, before = 0, len(seen)
+    assert compare.main([*argv, "--runs", str(tmp_path / "runs")]) == 0
+    # One of the first set's two batches was done, one was left; then two sets of one.
+    assert len(seen) - before == 1 + 1 + 1
+    rows = json.loads(out.read_text())
+    again = len(seen)
+    assert compare.main([*argv, "--runs", str(tmp_path / "runs")]) == 0
+    assert json.loads(out.read_text()) == rows
+    assert len(seen) == again
+
+    sets = ["toolworld", *compare.DATA_SETS]
+    assert [(row["dataset"], row["method"]) for row in rows] == [
+        (name, method) for name in sets for method in compare.METHODS
+    ]
+    assert all(set(RESULT_KEYS) <= row.keys() for row in rows)
+    assert [row["queries"] for row in rows[:: len(compare.METHODS)]] == [4, 2, 2]
+    fine = [row for row in rows if row["method"] == "fine_grained"]
+    assert all(row["diff_low"] <= row["diff"] <= row["diff_high"] for row in fine)
+
+
+def test_a_candidate_is_scored_as_it_is_alone(models: Models) -> None:
+    assert models.prm is not None
+    record = next(r for r in masked_corpus(5, "heldout", 20) if r.answers)
+    texts = [gold_completion(record), "[]", gold_completion(record)[:-1]]
+    lines = [label_completion(record, text).to_json(record.id, text) for text in texts]
+    rollouts = [rollout_from_json("line", line) for line in lines]
+    together = candidates(models.policy, models.prm, record, rollouts)
+    assert [c.correct for c in together] == [True, False, False]
+    for rollout, found in zip(rollouts, together, strict=True):
+        (alone,) = candidates(models.policy, models.prm, record, [rollout])
+        np.testing.assert_allclose(found.log_p, alone.log_p, atol=1e-4)
+        np.testing.assert_allclose(found.log_prob, alone.log_prob, atol=1e-3)
+        if not rollout.died:
+            steps = score_completion(models.prm, record, rollout.completion)
+            np.testing.assert_allclose(np.exp(found.log_p), [s.p for s in steps], atol=1e-4)
+
+
+def test_the_table_counts_who_is_chosen() -> None:
+    sure = np.log(np.asarray([0.9, 0.8], np.float32))
+    unsure = np.log(np.asarray([0.99, 0.5], np.float32))
+    right_by_prm = [Candidate(True, sure, -9.0), Candidate(False, unsure, -8.5)]
+    right_by_policy = [Candidate(False, sure, -9.0), Candidate(True, unsure, -1.0)]
+    found = accuracies([right_by_prm, right_by_policy])
+    assert found["likeliest"] == found["random"] == 0.5
+    assert found["any_right"] == 1.0
+    assert found["min"][BETAS.index(0.0)] == 0.5
+    assert found["min"][BETAS.index(0.1)] == 1.0
+    assert found["min"][BETAS.index(2.0)] == 0.5
+    assert aggregate(unsure, "last") == pytest.approx(0.5)
+    assert aggregate(unsure, "mean") == pytest.approx(0.745)
+    assert aggregate(unsure, "product") == pytest.approx(np.log(0.495))
+
+
+def test_a_tuning_run_writes_its_table(tiny_pair: Any, tmp_path: Path, capsys) -> None:
+    records = list(masked_corpus(5, "heldout", 3))
+    write_jsonl(tmp_path / "records.jsonl", map(record_to_json, records))
+    lines = []
+    for record in records:
+        for text in (gold_completion(record), "[]"):
+            lines.append(label_completion(record, text).to_json(record.id, text))
+    write_jsonl(tmp_path / "steps.jsonl", lines)
+    argv = ["--policy", tiny_pair.policy, "--prm", tiny_pair.prm]
+    argv += ["--records", str(tmp_path / "records.jsonl"), "--steps", str(tmp_path / "steps.jsonl")]
+    assert tune.main([*argv, "--out", str(tmp_path / "t.json")]) == 0
+    assert json.loads((tmp_path / "t.json").read_text())["queries"] == 3
+    assert "aggregate" in capsys.readouterr().out
+    assert tune.main([*argv, "--prm", tiny_pair.policy]) == 2
+    assert "it is a policy" in capsys.readouterr().err
+
+
+def test_beta_adds_the_policys_likelihood(models: Models) -> None:
+    from search.host.batches import run_methods
+
+    records = list(masked_corpus(5, "heldout", 4))
+    plain = replace(TINY, aggregate="product", num_beams=1, beam_width=1, temperature=0.0)
+    first, second = (
+        run_methods(
+            models, records, ["best_of_n"], replace(plain, beta=beta), seed=0, batch_size=4,
+            progress=False,
+        )["best_of_n"]
+        for beta in (0.0, 0.5)
+    )  # fmt: skip
+    for a, b in zip(first.answers, second.answers, strict=True):
+        assert a.text == b.text
+        if a.finished:
+            assert b.score < a.score

@@ -1,0 +1,10 @@
+from .corrupt import completions as completions
+from .corruption import corruptions as corruptions
+from .corruption import gold_completion as gold_completion
+from .dataset import steps_lines as steps_lines
+from .labels import GRANULARITY as GRANULARITY
+from .labels import Step as Step
+from .labels import label_completion as label_completion
+from .matching import exact_match as exact_match
+from .matching import strings_equal as strings_equal
+from .store import RecordStore as RecordStore

@@ -1,0 +1,5 @@
+"""Function masking: names replaced by random ones, invertibly."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

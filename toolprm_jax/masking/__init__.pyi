@@ -1,0 +1,1 @@
+from .masked import mask_record as mask_record

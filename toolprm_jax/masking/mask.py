@@ -1,0 +1,223 @@
+"""`toolprm-mask`: records and rollouts with masked names, and the map back."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..annotation import RecordStore
+from ..command import Parser, distinct_files, run_command
+from ..records import (
+    FORMATS,
+    ROLLOUTS_FORM,
+    DataError,
+    Record,
+    Reject,
+    Rejects,
+    atomic_writer,
+    checked_rollouts,
+    read_records,
+    read_rollout_rows,
+    record_to_json,
+)
+from .masked import mask_record
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `toolprm-mask`.
+
+    Args:
+      argv: the arguments; those of the process if None.
+
+    Returns:
+      The exit status: 0, 1 if no record could be read, 2 for input that can't be used.
+    """
+    return run_command(_parser(), _mask, argv)
+
+
+def chosen(record_id: str, seed: int, share: float) -> bool:
+    """Whether a record is among the share that is masked.
+
+    Args:
+      record_id: the record's id.
+      seed: the seed of the masking.
+      share: fraction of the records, in [0, 1].
+
+    Returns:
+      The choice; it depends on (seed, id) alone, and a larger share chooses these and more.
+
+    Source: our choice.
+    """
+    return random.Random(f"{seed}:{record_id}:share").random() < share
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
+    return value
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "toolprm-mask",
+        "Replaces every function and parameter name by a random one, alike in tools and answers; "
+        "descriptions stay, tools are shuffled.",
+    )
+    parser.add_argument("--records", required=True, help="records to mask")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="format of the records; recognised if not given"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="chooses the names (default: 0)")
+    parser.add_argument(
+        "--share",
+        type=_share,
+        default=1.0,
+        help="fraction of records to mask, each whole: 1 as in the paper (default), 2/3 as Hammer",
+    )
+    parser.add_argument(
+        "--style",
+        choices=("random", "pseudoword"),
+        default="random",
+        help="random characters (default), or syllables, which take fewer tokens",
+    )
+    parser.add_argument("--out", required=True, help="record JSON lines to write")
+    parser.add_argument(
+        "--map", help="the way back, one line a masked record (default: OUT.map.jsonl)"
+    )
+    parser.add_argument(
+        "--rollouts",
+        help=f"completions for the unmasked records, JSON lines {ROLLOUTS_FORM}, to mask alike",
+    )
+    parser.add_argument(
+        "--rollouts-out", help="masked completions to write (default: OUT.rollouts.jsonl)"
+    )
+    parser.add_argument(
+        "--dress",
+        choices=("list", "tool_call"),
+        default="list",
+        help="completions are a JSON list (Hammer, default) or <tool_call> blocks (Qwen)",
+    )
+    return parser
+
+
+def _mask(args: argparse.Namespace) -> int:
+    map_path = args.map or f"{args.out}.map.jsonl"
+    rejects_path = f"{args.out}.rejects.jsonl"
+    rollouts_path = args.rollouts_out or f"{args.out}.rollouts.jsonl"
+    if args.rollouts_out and not args.rollouts:
+        raise DataError("--rollouts: expected completions to write to --rollouts-out")
+    distinct_files(
+        records=args.records,
+        rollouts=args.rollouts,
+        out=args.out,
+        map=map_path,
+        rejects=rejects_path,
+        **{"rollouts-out": rollouts_path if args.rollouts else None},
+    )
+    if args.rollouts:
+        checked_rollouts(args.rollouts)
+    counts: Counter[str] = Counter()
+    found: list[str] = []
+    with contextlib.ExitStack() as stack:
+        write_reject = stack.enter_context(atomic_writer(rejects_path))
+
+        def reject(row: Reject) -> None:
+            counts["rejected"] += 1
+            write_reject(row.to_json())
+
+        records: Iterator[Record] = read_records(args.records, args.format, reject, found.append)
+        write = stack.enter_context(atomic_writer(args.out))
+        write_map = stack.enter_context(atomic_writer(map_path))
+        records = _masked_records(records, args, counts, write, write_map)
+        if args.rollouts:
+            write_rollouts = stack.enter_context(atomic_writer(rollouts_path))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=Path(args.out).parent))
+            store = stack.enter_context(RecordStore(Path(folder) / "records", new=True))
+            store.add(records)
+            _mask_rollouts(store, args, counts, write_rollouts, reject)
+        else:
+            for _ in records:
+                pass
+        if not counts["read"]:
+            raise DataError(f"{args.records}: every row was rejected")
+    for name in found:
+        print(f"{args.records}: format {name}, recognised")
+    print(
+        f"{counts['read']} records written to {args.out}, {counts['masked']} of them masked\n"
+        f"defaults equal to the gold: {counts['changed']} changed, {counts['left']} left"
+    )
+    if args.rollouts:
+        print(
+            f"{counts['completions']} completions written to {rollouts_path}, "
+            f"{counts['masked completions']} of them masked; the token ids of "
+            f"{counts['token ids']} were dropped, for their text is another"
+        )
+    print(f"{counts['rejected']} rows rejected, see {rejects_path}")
+    return 0
+
+
+def _masked_records(
+    records: Iterator[Record],
+    args: argparse.Namespace,
+    counts: Counter[str],
+    write: Callable[[Any], None],
+    write_map: Callable[[Any], None],
+) -> Iterator[Record]:
+    """Writes every record, masked where it is chosen, and passes the original on."""
+    for record in tqdm(records, unit=" records", disable=None):
+        counts["read"] += 1
+        if chosen(record.id, args.seed, args.share):
+            masked = mask_record(record, args.seed, style=args.style)
+            counts["masked"] += 1
+            counts["changed"] += len(masked.map["defaults"]["changed"])
+            counts["left"] += len(masked.map["defaults"]["left"])
+            write_map({"id": record.id, **masked.map})
+            write(record_to_json(masked.record))
+        else:
+            write(record_to_json(record))
+        yield record
+
+
+def _mask_rollouts(
+    store: RecordStore,
+    args: argparse.Namespace,
+    counts: Counter[str],
+    write: Callable[[Any], None],
+    reject: Rejects,
+) -> None:
+    rows = read_rollout_rows(args.rollouts, reject)
+    for row, (record_id, completions, _) in tqdm(rows, unit=" rollouts", disable=None):
+        numbered = store.get(record_id)
+        if numbered is None:
+            row.reject(
+                f"id: expected the id of a record, found {record_id!r}",
+                reject,
+                completions=len(completions),
+            )
+            continue
+        line = dict(row.value)
+        counts["completions"] += len(completions)
+        if chosen(record_id, args.seed, args.share):
+            masked = mask_record(numbered[1], args.seed, style=args.style)
+            line["completions"] = [masked.completion(text, args.dress) for text in completions]
+            counts["masked completions"] += len(completions)
+            counts["token ids"] += len(line.pop("token_ids", None) or ())
+        write({**line, "id": record_id})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""toolprm-export: a model as a Hugging Face directory that transformers and vLLM score with."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...annotation import GRANULARITY
+from ...command import Parser, run_command
+from ...grammar import Kind
+from ...records import DataError
+from ...tokens import CONTRACT_FILE, Contract, add_marker_tokens
+from .hf import save_model
+from .loading import LoadedModel, load
+
+CARD_FILE = "README.md"
+DTYPES = ("bfloat16", "float16", "float32")
+
+_HEAD = """\
+---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [function-calling, toolprm]
+---
+
+"""
+_POLICY_CARD = """\
+# A function-calling policy
+
+Written by `toolprm-export`. Prompts are made by the template `{template}` of toolprm_jax, answers
+end with token {end_of_text}. `{contract_file}` holds what a reward model must agree on.
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(directory)
+model = AutoModelForCausalLM.from_pretrained(directory)
+```
+"""
+_PRM_CARD = """\
+# A process reward model for function calling (ToolPRM, arXiv:2510.14703)
+
+Written by `toolprm-export`. After a decision inside a function call it is shown that decision's
+marker, and answers `+` (right) or `-` (wrong). Its contract, `{contract_file}`:
+
+| | |
+|---|---|
+| prompt template of toolprm_jax | `{template}` |
+| decisions that it was trained on | {kinds} |
+| label that it was trained on | `{target}` |
+| token ids of `-` and `+` | {label_ids} |
+| token ids of the markers | {markers} |
+
+The input is the prompt, then the policy's tokens up to and including the one that closes the
+decision, then the marker. The score is the softmax over the two label tokens' logits there.
+
+## Score a step with transformers
+
+```python
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+contract = json.loads(Path(directory, "{contract_file}").read_text())
+markers = dict(zip({all_kinds}, contract["marker_ids"]))
+model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+
+
+def p_right(tokens, kind):
+    # tokens: ids of the prompt and of the completion up to a decision of that kind
+    ids = torch.tensor([[*tokens, markers[kind]]])
+    with torch.no_grad():
+        logits = model(ids).logits[0, -1, contract["label_ids"]]
+    return logits.softmax(-1)[1].item()
+```
+
+## Score a step with vLLM
+
+```python
+import math
+
+from vllm import LLM, SamplingParams
+
+model = LLM(directory, logprobs_mode="processed_logprobs", enable_prefix_caching=True)
+labels = SamplingParams(max_tokens=1, logprobs=2, allowed_token_ids=contract["label_ids"])
+answer = model.generate({{"prompt_token_ids": [*tokens, markers[kind]]}}, labels)[0]
+p_right = math.exp(answer.outputs[0].logprobs[0][contract["label_ids"][1]].logprob)
+```
+"""
+
+
+def model_card(contract: Contract) -> str:
+    """What the model is and how to use it, as Markdown."""
+    if contract.granularity is None:
+        return _HEAD + _POLICY_CARD.format(
+            template=contract.template,
+            end_of_text=contract.end_of_text,
+            contract_file=CONTRACT_FILE,
+        )
+    return _HEAD + _PRM_CARD.format(
+        template=contract.template,
+        contract_file=CONTRACT_FILE,
+        target=contract.target,
+        label_ids=", ".join(map(str, contract.label_ids)),
+        kinds=", ".join(f"`{kind.name}`" for kind in sorted(GRANULARITY[contract.granularity])),
+        markers=", ".join(
+            f"`{kind.name}` {token_id}"
+            for kind, token_id in zip(Kind, contract.marker_ids, strict=True)
+        ),
+        all_kinds=[kind.name for kind in Kind],
+    )
+
+
+def export_model(directory: Path, loaded: LoadedModel, dtype: str = "bfloat16") -> None:
+    """Writes weights, tokenizer with the markers, contract and model card.
+
+    Args:
+      directory: a new or empty one.
+      loaded: the model.
+      dtype: dtype of the stored weights.
+
+    Raises:
+      DataError: the directory has something in it, or the tokenizer has no room for the markers.
+    """
+    if directory.exists() and any(directory.iterdir()):
+        raise DataError(f"{directory}: expected a new or empty directory")
+    contract = loaded.codec.contract
+    tokenizer = copy.deepcopy(loaded.codec.tokenizer)
+    add_marker_tokens(tokenizer, contract)
+    save_model(directory, loaded.model.config, loaded.params, dtype, tokenizer, contract)
+    (directory / CARD_FILE).write_text(model_card(contract))
+
+
+def _export(args: argparse.Namespace) -> int:
+    export_model(args.out, load(args.checkpoint), args.dtype)
+    print(args.out)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `toolprm-export`; returns the exit status."""
+    parser = Parser("toolprm-export", "Writes a model as a Hugging Face directory.")
+    parser.add_argument(
+        "--checkpoint",
+        required=True,
+        help="a training run's checkpoint, or any other model (an adapter is merged)",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="a new or empty directory")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default=DTYPES[0],
+        help="of the stored weights (default: %(default)s)",
+    )
+    return run_command(parser, _export, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

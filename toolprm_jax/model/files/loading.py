@@ -1,0 +1,132 @@
+"""Models by name: a directory, a GGUF file, the installed base, or an embedded adapter."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from ...records import DataError
+from ...tokens import CONTRACT_FILE, Codec, Contract, ContractError, load_tokenizer, make_contract
+from ..adapters import Adapter, check_adapter, is_adapter, merge, read_adapter
+from ..decoder import Decoder, DecoderConfig, Params
+from .checkpoint import read_adapter_checkpoint, read_params, whole_checkpoint
+from .gguf import SMOLLM2, load_gguf, smollm2_file
+from .hf import CONFIG_FILE, Shardings, load_model
+
+_TOOLWORLD = Path(__file__).parent.parent / "toolworld"
+EMBEDDED = {f"embedded:{role}": _TOOLWORLD / role for role in ("policy", "prm")}
+TOKENIZER = _TOOLWORLD / "smollm2"  # of the installed base
+
+
+class Weights(NamedTuple):
+    """What a name stands for, the adapter still apart from its base."""
+
+    config: DecoderConfig
+    params: Params  # of the base, or of the whole model
+    adapter: Adapter | None
+    home: Path  # directory of the model's contract, if it has one
+    tokenizer: Path  # directory of its tokenizer
+
+    def merged(self) -> Params:
+        """Parameters of the plain decoder."""
+        if self.adapter is None:
+            return self.params
+        # From the host, for the base may be spread over devices.
+        return merge(self.params, jax.device_get(self.adapter.params), self.adapter.lora)
+
+
+class LoadedModel(NamedTuple):
+    """A decoder, its parameters, and the text side that it was trained with."""
+
+    model: Decoder
+    params: Params
+    codec: Codec
+
+
+def load_weights(name: str, dtype: str = "float32", shardings: Shardings | None = None) -> Weights:
+    """Reads the weights that a name stands for.
+
+    Args:
+      name: "smollm2", "embedded:policy", "embedded:prm", a GGUF file with its tokenizer.json
+        beside it, or a directory: in Hugging Face's layout, in PEFT's (its base is named as here),
+        or a checkpoint of `toolprm-train`.
+      dtype: dtype of the parameters and of the computation.
+      shardings: maps the abstract parameters to a sharding each; one device if None.
+
+    Raises:
+      DataError: there is no such model, or it is damaged.
+    """
+    if name == SMOLLM2:
+        config, params = load_gguf(smollm2_file(), dtype, shardings)
+        return Weights(config, params, None, TOKENIZER, TOKENIZER)
+    path = EMBEDDED.get(name, Path(name))
+    if path.suffix == ".gguf":
+        return Weights(*load_gguf(path, dtype, shardings), None, path.parent, path.parent)
+    if not path.is_dir():
+        known = ", ".join((SMOLLM2, *EMBEDDED))
+        raise DataError(f"{name}: no such model; expected a directory, a GGUF file or {known}")
+    if (path / CONFIG_FILE).is_file():
+        return Weights(*load_model(path, dtype, shardings), None, path, path)
+    if is_adapter(path):
+        adapter = read_adapter(path)
+    else:
+        path = Path(whole_checkpoint(path))
+        adapter = read_adapter_checkpoint(path)
+        if adapter is None:
+            config, params = read_params(path, shardings)
+            config = dataclasses.replace(config, dtype=dtype)
+            params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+            return Weights(config, params, None, path, path)
+    base = load_weights(_base_name(adapter.base, path), dtype, shardings)
+    if base.adapter is not None:
+        raise DataError(f"{path}: its base {adapter.base} is an adapter itself")
+    check_adapter(path, base.config, adapter.lora, adapter.params)
+    has_text = (path / "tokenizer.json").is_file()
+    return Weights(base.config, base.params, adapter, path, path if has_text else base.tokenizer)
+
+
+def _base_name(base: str, path: Path) -> str:
+    """Where an adapter's base lies; `base_model_name_or_path` may be the hub's name of SmolLM2."""
+    if base.rpartition("/")[2].lower() == "smollm2-135m-instruct" and not Path(base).exists():
+        return SMOLLM2
+    if base != SMOLLM2 and not Path(base).exists():
+        raise DataError(f"{path}: its base {base!r} is no model here")
+    return base
+
+
+def load(
+    name: str,
+    template: str | None = None,
+    dtype: str = "float32",
+    shardings: Shardings | None = None,
+) -> LoadedModel:
+    """Loads a model; an adapter is merged into its base.
+
+    Args:
+      name: as for `load_weights`.
+      template: of a policy that has no contract, as published ones have none.
+      dtype: dtype of the parameters and of the computation.
+      shardings: as for `load_weights`.
+
+    Raises:
+      DataError: there is no such model, or it is damaged or not one of this project's.
+      ContractError: tokenizer, embedding or `template` are not the contract's.
+    """
+    weights = load_weights(name, dtype, shardings)
+    tokenizer = load_tokenizer(weights.tokenizer)
+    if template is not None and not (weights.home / CONTRACT_FILE).exists():
+        contract = make_contract(tokenizer, weights.config.vocab_size, template)
+    else:
+        contract = Contract.load(weights.home)
+    if template not in (None, contract.template):
+        raise ContractError(f"{name}: template is {contract.template!r}, not {template!r}")
+    largest = max(*contract.marker_ids, *contract.label_ids, contract.end_of_text)
+    if largest >= weights.config.vocab_size:
+        raise ContractError(
+            f"{name}: the contract names token {largest}, "
+            f"the embedding has {weights.config.vocab_size} rows"
+        )
+    return LoadedModel(Decoder(weights.config), weights.merged(), Codec(tokenizer, contract))

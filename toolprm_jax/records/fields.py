@@ -1,0 +1,150 @@
+"""Checks of one row's fields: messages, tools, calls. Every error names field and expectation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .jsonl import Row, parse_json
+from .types import Call, DataError, GoldCall, Tool
+
+MAX_NESTING = 64  # of a row's JSON; what walks through records may recurse
+_OBJECT_TYPES = ("object", "dict")
+
+
+def row_object(row: Row) -> tuple[str, dict[str, Any]]:
+    """The id and a copy of a row that is an object.
+
+    Raises:
+      DataError: it is no object, has no usable id, is nested too deeply, or holds text that is no
+        Unicode.
+    """
+    if row.problem:
+        raise DataError(row.problem)
+    if not isinstance(row.value, dict):
+        raise DataError(f"expected an object, found {type(row.value).__name__}")
+    if row.id is None:
+        raise DataError("id: expected a string or an integer")
+    _check_nesting(row.value)
+    try:
+        json.dumps(row.value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError("expected Unicode text, found a lone surrogate") from None
+    value = dict(row.value)
+    value.pop("id", None)
+    return row.id, value
+
+
+def _check_nesting(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        if depth > MAX_NESTING:
+            raise DataError(f"expected JSON nested at most {MAX_NESTING} deep")
+        depth += 1
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+
+
+def unpack(field: str, value: Any) -> Any:
+    """The value of a field that may hold JSON in a string."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = parse_json(value)
+        if isinstance(parsed, dict | list):
+            _check_nesting(parsed)
+        return parsed
+    except DataError as error:
+        raise DataError(f"{field}: {error}") from None
+
+
+def list_of(field: str, value: Any) -> list[Any]:
+    """The value of a field that must be a list."""
+    if not isinstance(value, list):
+        raise DataError(f"{field}: expected a list, found {type(value).__name__}")
+    return value
+
+
+def messages_of(field: str, value: Any) -> tuple[Mapping[str, Any], ...]:
+    """The messages of a query: a string, or a list of `{"role", "content", "calls"?}`."""
+    if isinstance(value, str):
+        value = [{"role": "user", "content": value}]
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{field}: expected a string or a list of messages")
+    for i, message in enumerate(value):
+        if not isinstance(message, dict):
+            raise DataError(f"{field}[{i}]: expected an object with 'role' and 'content'")
+        for key in ("role", "content"):
+            if not isinstance(message.get(key), str):
+                raise DataError(f"{field}[{i}].{key}: expected a string")
+        if "calls" in message:
+            for j, call in enumerate(list_of(f"{field}[{i}].calls", message["calls"])):
+                exact_gold(f"{field}[{i}].calls[{j}]", call)
+    if value[-1]["role"] != "tool" and not value[-1]["content"].strip():
+        raise DataError(f"{field}: expected a text, found an empty one")
+    return tuple(value)
+
+
+def tools_of(field: str, value: Any, *, may_be_empty: bool = False) -> tuple[Tool, ...]:
+    """The tools of a query; none at all only where no call is right."""
+    tools = tuple(_tool(f"{field}[{i}]", tool) for i, tool in enumerate(list_of(field, value)))
+    if not tools and not may_be_empty:
+        raise DataError(f"{field}: expected at least one tool, found none")
+    return tools
+
+
+def _tool(field: str, value: Any) -> Tool:
+    name = _name(field, value)
+    description = value.get("description") or ""
+    if not isinstance(description, str):
+        raise DataError(f"{field}.description: expected a string")
+    parameters = value.get("parameters")
+    parameters = {} if parameters is None else parameters
+    if not isinstance(parameters, dict):
+        raise DataError(f"{field}.parameters: expected an object")
+    if "properties" not in parameters and parameters.get("type") in _OBJECT_TYPES:
+        # A schema without properties: else its "type" would be taken for a flat parameter.
+        parameters = {**parameters, "properties": {}}
+    extra = {k: v for k, v in value.items() if k not in ("name", "description", "parameters")}
+    tool = Tool(name, description, parameters, extra)
+    if tool.is_json_schema:
+        required = parameters.get("required", [])
+        if not isinstance(required, list) or not all(isinstance(n, str) for n in required):
+            raise DataError(f"{field}.parameters.required: expected a list of strings")
+    return tool
+
+
+def _name(field: str, value: Any) -> str:
+    name = value.get("name") if isinstance(value, dict) else None
+    if not isinstance(name, str) or not name:
+        raise DataError(f"{field}: expected an object with a non-empty string 'name'")
+    return name
+
+
+def exact_gold(field: str, value: Any) -> GoldCall:
+    """The gold of one `{"name", "arguments"}`; its other keys are kept."""
+    name = _name(field, value)
+    if not isinstance(value.get("arguments"), dict):
+        raise DataError(f"{field}.arguments: expected an object")
+    extra = {k: v for k, v in value.items() if k not in ("name", "arguments")}
+    return GoldCall.exact(Call(name, value["arguments"]), extra)
+
+
+def accepted_gold(field: str, value: Any) -> GoldCall:
+    """The gold of one `{"name", "arguments": {parameter: [accepted, ...]}, "optional"}`."""
+    name = _name(field, value)
+    arguments, optional = value.get("arguments"), value.get("optional", [])
+    if not isinstance(arguments, dict) or not all(
+        isinstance(values, list) and values for values in arguments.values()
+    ):
+        raise DataError(f"{field}.arguments: expected a list of accepted values per parameter")
+    if not isinstance(optional, list) or not all(isinstance(n, str) for n in optional):
+        raise DataError(f"{field}.optional: expected a list of strings")
+    extra = {k: v for k, v in value.items() if k not in ("name", "arguments", "optional")}
+    accepted = {parameter: tuple(values) for parameter, values in arguments.items()}
+    return GoldCall(name, accepted, frozenset(optional), extra)

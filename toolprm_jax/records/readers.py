@@ -1,0 +1,262 @@
+"""Readers of function-calling records: record JSONL, xLAM, BFCL, ToolAlpaca (Hammer), OpenAI."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .bfcl import bfcl_parser
+from .fields import accepted_gold, exact_gold, list_of, messages_of, row_object, tools_of, unpack
+from .jsonl import Rejects, Row, checked_file, read_rows
+from .openai import parse_conversation
+from .types import DataError, Equality, Record
+
+FORMATS = ("record", "xlam", "bfcl", "toolalpaca", "openai")
+
+# A row gives one record, or one for each assistant turn of an OpenAI conversation.
+_Parser = Callable[[Row], Sequence[Record]]
+
+
+def read_records(
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    rejects: Rejects | None = None,
+    found: Callable[[str], None] | None = None,
+    known: Container[str] | None = None,
+) -> Iterator[Record]:
+    """Records from a file, one at a time.
+
+    Args:
+      path: JSON lines, or a JSON array. BFCL's answers are read from the file of the same name in
+        the folder `possible_answer` beside it.
+      format: one of `FORMATS`; recognised from the first row if None.
+      rejects: receives the rows that can't be used; None makes the first one an error.
+      found: receives the format where it was recognised.
+      known: holds the ids of the records yielded so far, where the caller keeps them anyway; None
+        keeps them here, some 100 bytes a record.
+
+    Returns:
+      Records in file order. Rows without an id get their 0-based index; of several rows with one
+      id all but the first are rejected.
+
+    Raises:
+      DataError: if the file can't be read or its format is unknown; for a bad row if `rejects` is
+        None.
+    """
+    path = checked_file(path)
+    rows: Iterable[Row] = read_rows(path)
+    if format is None:
+        format, rows = _peek_format(path, rows)
+        if found is not None:
+            found(format)
+    if format not in FORMATS:
+        raise DataError(f"unknown format {format!r}: expected one of {', '.join(FORMATS)}")
+    return _records(rows, _parser(path, format), rejects, known)
+
+
+def detect_format(path: str | os.PathLike[str]) -> str:
+    """The format of a records file, from its first row that is a JSON object.
+
+    Args:
+      path: the file.
+
+    Returns:
+      One of `FORMATS`.
+
+    Raises:
+      DataError: if the file can't be read, or the row has the form of none of them.
+    """
+    return _peek_format(Path(path), read_rows(path))[0]
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """A record as one line of record JSONL; `read_records` takes it back.
+
+    Args:
+      record: the record.
+
+    Returns:
+      `{"id", "query", "tools", "answers", ...}`; golds that accept several values are also given
+      in full, as `accepted`, and BFCL's equality as `"equality": "bfcl"`.
+    """
+    single = len(record.messages) == 1 and dict(record.messages[0]) == {
+        "role": "user",
+        "content": record.query,
+    }
+    line: dict[str, Any] = {
+        "id": record.id,
+        "query": record.query if single else [dict(message) for message in record.messages],
+        "tools": [tool.to_json() for tool in record.tools],
+    }
+    if record.answers is not None:
+        line["answers"] = [{**gold.first().to_json(), **gold.extra} for gold in record.answers]
+        if not all(gold.is_exact for gold in record.answers):
+            line["accepted"] = [
+                {
+                    "name": gold.name,
+                    "arguments": {name: list(values) for name, values in gold.arguments.items()},
+                    "optional": sorted(gold.optional),
+                    **gold.extra,
+                }
+                for gold in record.answers
+            ]
+    if record.equality != "json":
+        line["equality"] = record.equality
+    return {**line, **record.extra}
+
+
+def record_from_json(value: Mapping[str, Any]) -> Record:
+    """The inverse of `record_to_json`.
+
+    Raises:
+      DataError: with the field and what was expected.
+    """
+    return _parse_row(Row("", 0, None, None, value), packed=False)
+
+
+def _records(
+    rows: Iterable[Row], parse: _Parser, rejects: Rejects | None, known: Container[str] | None
+) -> Iterator[Record]:
+    seen: set[str] = set()
+    known = seen if known is None else known
+    for row in rows:
+        try:
+            records = parse(row)
+            for record in records:
+                if record.id in known:
+                    raise DataError(f"id: {record.id!r} was used by an earlier row")
+        except DataError as error:
+            row.reject(str(error), rejects)
+            continue
+        if known is seen:
+            seen.update(record.id for record in records)
+        yield from records
+
+
+def _peek_format(path: Path, rows: Iterable[Row]) -> tuple[str, Iterable[Row]]:
+    rows, read = iter(rows), []
+    for row in rows:
+        read.append(row)
+        if isinstance(row.value, dict):
+            break
+    row = read[-1]
+    if not isinstance(row.value, dict):
+        raise DataError(f"{path}: expected records, found no line that is a JSON object")
+    format = _form(row.value, in_array=row.line is None)
+    if format is None:
+        keys = ", ".join(map(repr, itertools.islice(row.value, 5)))
+        raise DataError(
+            f"{row.where}: expected the keys 'query' and 'tools' (or BFCL's 'question' and "
+            f"'function', OpenAI's 'messages' and 'tools', or Hammer's 'instruction' and "
+            f"'output'), found {keys or 'none'}{_advice(row.value)}"
+        )
+    return format, itertools.chain(read, rows)
+
+
+def _form(value: dict[str, Any], *, in_array: bool) -> str | None:
+    if "question" in value and "function" in value:
+        return "bfcl"
+    if "messages" in value and "query" not in value:
+        return "openai"
+    if "query" in value and "tools" in value:
+        if isinstance(value["tools"], str):
+            return "xlam"
+        return "toolalpaca" if in_array and "id" not in value else "record"
+    if "instruction" in value and "output" in value:
+        return "toolalpaca"
+    return None
+
+
+def _advice(value: dict[str, Any]) -> str:
+    if "ground_truth" in value:
+        return "; these are BFCL's answers: name the file of the questions"
+    if "involved_classes" in value:
+        return "; BFCL's multi-turn categories need its simulated services and are not read"
+    if "prompt" in value and "completions" in value:
+        return "; these are TRL's steps: see python -m toolprm_jax.tokens.trl --help"
+    return ""
+
+
+def _parser(path: Path, format: str) -> _Parser:
+    if format == "openai":
+        return parse_conversation
+    if format == "bfcl":
+        parse_bfcl = bfcl_parser(path)
+        return lambda row: [parse_bfcl(row)]
+    if format == "xlam":
+        return lambda row: [_parse_row(row, packed=True)]
+    if format == "toolalpaca":
+        return lambda row: [_parse_toolalpaca(row)]
+    return lambda row: [_parse_row(row, packed=False)]
+
+
+def _parse_row(row: Row, *, packed: bool) -> Record:
+    """A row of record JSONL or ToolAlpaca; of xLAM if `packed`: JSON strings inside JSON."""
+    record_id, value = row_object(row)
+    tools, answers = value.pop("tools", None), value.pop("answers", None)
+    if packed:
+        tools = unpack("tools", tools)
+        # The irrelevance set may leave the string of no answers empty.
+        answers = [] if answers == "" else unpack("answers", answers)
+    accepted = value.pop("accepted", None)
+    equality: Equality = "json"
+    if not packed and value.get("equality") in ("json", "bfcl"):
+        equality = value.pop("equality")
+    golds = None
+    if accepted is not None:
+        golds = tuple(
+            accepted_gold(f"accepted[{i}]", gold)
+            for i, gold in enumerate(list_of("accepted", accepted))
+        )
+    elif answers is not None:
+        golds = tuple(
+            exact_gold(f"answers[{i}]", call) for i, call in enumerate(list_of("answers", answers))
+        )
+    messages = messages_of("query", value.pop("query", None))
+    return Record(
+        record_id,
+        messages,
+        tools_of("tools", tools, may_be_empty=golds == ()),
+        golds,
+        equality,
+        value,
+    )
+
+
+_TOOLS = re.compile(r"\[BEGIN OF AVAILABLE TOOLS\]\n(.*?)\n\[END OF AVAILABLE TOOLS\]", re.DOTALL)
+_QUERY = re.compile(r"\[BEGIN OF QUERY\]\n(.*?)\n\[END OF QUERY\]", re.DOTALL)
+_TURN = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>", re.DOTALL)
+_FENCE = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL)
+
+
+def _parse_toolalpaca(row: Row) -> Record:
+    """A row of ToolAlpaca as Hammer evaluates it: plain, or as the text of Hammer's prompt."""
+    if not isinstance(row.value, dict) or "instruction" not in row.value:
+        return _parse_row(row, packed=False)
+    record_id, value = row_object(row)
+    prompt, output = value.pop("instruction"), value.pop("output", None)
+    for name, text in (("instruction", prompt), ("output", output)):
+        if not isinstance(text, str):
+            raise DataError(f"{name}: expected a string, found {type(text).__name__}")
+    tools = _TOOLS.search(prompt)
+    if tools is None:
+        raise DataError("instruction: expected [BEGIN OF AVAILABLE TOOLS] and the tools as JSON")
+    query = _QUERY.search(prompt)
+    turns = _TURN.findall(prompt[tools.end() :])
+    if query:
+        messages = messages_of("instruction", query[1])
+    else:
+        messages = messages_of(
+            "instruction", [{"role": role, "content": text} for role, text in turns]
+        )
+    if value.get("input") == "":
+        del value["input"]
+    fenced = _FENCE.fullmatch(output)
+    answers = list_of("output", unpack("output", fenced[1] if fenced else output))
+    golds = tuple(exact_gold(f"output[{i}]", call) for i, call in enumerate(answers))
+    listed = tools_of("instruction", unpack("instruction", tools[1]), may_be_empty=not golds)
+    return Record(record_id, messages, listed, golds, extra=value)

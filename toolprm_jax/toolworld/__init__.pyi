@@ -1,0 +1,4 @@
+from .masked import masked_corpus as masked_corpus
+from .masked import takes as takes
+from .masked import training_group as training_group
+from .spec import Split as Split
