@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from search.core import SearchConfig, make_lanes, new_pool
+from search.core import SearchConfig, make_lanes
 from search.decoder import DecoderPolicy, Prompts, new_cache, prefill
 from toolprm_jax.model import Decoder, abstract_params
 from toolprm_jax.plan import shape_of
@@ -79,7 +79,6 @@ class Steps:
         known = jax.jit(lambda params: prefill(self.model, params, prompts))(self.params)
         pool_size = SearchConfig().pool_size
         cache = new_cache(known, prompts.lengths, pool_size)
-        pool = new_pool(tokens[:, -1], pool_size)
         places = jnp.arange(queries * lanes_each).reshape(queries, lanes_each)
         lanes = make_lanes(
             queries,
@@ -93,7 +92,7 @@ class Steps:
 
         @jax.jit
         def decode(params: Any, cache: Any, lanes: Any) -> Any:
-            logits, own = DecoderPolicy(self.model).expand(params, cache, pool, lanes)
+            logits, own = DecoderPolicy(self.model).expand(params, cache, lanes)
             return jnp.argmax(logits, axis=-1), own
 
         count = queries * lanes_each

@@ -13,7 +13,7 @@ from jax import Array
 from toolprm_jax.model import Decoder, KeyValues, Params
 from toolprm_jax.tokens import Contract
 
-from .core import Lanes, Memory, Pool, buckets, smallest
+from .core import Lanes, Memory, buckets, smallest
 
 _BLOCK = 64  # slots that a prune moves at once, and the fewest that are read
 
@@ -141,11 +141,8 @@ class DecoderPolicy:
 
     model: Decoder
 
-    def expand(
-        self, params: Params, cache: ModelCache, pool: Pool, lanes: Lanes
-    ) -> tuple[Array, KeyValues]:
+    def expand(self, params: Params, cache: ModelCache, lanes: Lanes) -> tuple[Array, KeyValues]:
         """Next-token logits float32[R, W, V] of lanes, and their keys and values."""
-        del pool
         hidden, own = run_lanes(self.model, params, cache, lanes)
         logits: Any = self.model.apply(params, hidden, method=Decoder.logits)
         return logits, own
@@ -168,21 +165,19 @@ class DecoderReward:
         return cls(model, contract.marker_ids, contract.label_ids)
 
     def judge(
-        self, params: Params, cache: ModelCache, pool: Pool, lanes: Lanes, kinds: Array
+        self, params: Params, cache: ModelCache, lanes: Lanes, kinds: Array
     ) -> tuple[Array, KeyValues]:
         """Reads tokens and answers markers, in one pass.
 
         Args:
           params: of the model.
           cache: what it has seen.
-          pool: not needed.
           lanes: tokens, and markers as leaves below tokens.
           kinds: int32[R, W], of a marker; -1 where the lane is a token.
 
         Returns:
           Log-probability of "+" at the markers, float32[R, W], and all keys and values.
         """
-        del pool
         markers = jnp.asarray(self.marker_ids)[jnp.maximum(kinds, 0)]
         lanes = lanes._replace(tokens=jnp.where(kinds < 0, lanes.tokens, markers))
         hidden, own = run_lanes(self.model, params, cache, lanes)

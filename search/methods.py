@@ -16,10 +16,12 @@ from toolprm_jax.model import Decoder, KeyValues, Params
 from toolprm_jax.tokens import Granularity
 
 from .core import (
-    ACTIVE,
+    Execution,
     Ranks,
     SearchConfig,
     SearchOutput,
+    Setup,
+    Status,
     Walk,
     Walkers,
     beam_search,
@@ -124,18 +126,8 @@ def fine_grained_search(
         prompt = known if known is not None else prefill(model, weights, prompts)
         caches.append(new_cache(prompt, prompts.lengths, config.pool_size))
     roots = jnp.take_along_axis(prompts.tokens, prompts.lengths[:, None] - 1, axis=1)[:, 0]
-    return beam_search(
-        policy,
-        prm,
-        MEMORY,
-        grammar,
-        params,
-        keys,
-        roots,
-        (caches[0], caches[1]),
-        config,
-        schema,
-    )
+    setup = Setup(policy, prm, MEMORY, grammar, params, (caches[0], caches[1]), schema)
+    return beam_search(setup, keys, roots, config)
 
 
 class Rollouts(NamedTuple):
@@ -143,7 +135,7 @@ class Rollouts(NamedTuple):
 
     tokens: Array  # int32[B, K, T], -1 past the end
     lengths: Array  # int32[B, K]
-    status: Array  # int32[B, K]: STOPPED at the end of the list, or DEAD
+    status: Array  # int32[B, K], `Status`: STOPPED at the end of the list, or DEAD
 
 
 @partial(jax.jit, static_argnames=("model", "count", "max_tokens", "in_step"))
@@ -170,7 +162,7 @@ def sample_rollouts(
       count: K, completions per prompt; static.
       temperature: float32[].
       max_tokens: T, limit of a completion; static.
-      in_step: see `SearchConfig`; static.
+      in_step: see `Execution`; static.
     """
     batch = prompts.tokens.shape[0]
     size = 1 + count * max_tokens
@@ -185,15 +177,14 @@ def sample_rollouts(
         max_step_tokens=max_tokens,
         max_tokens=max_tokens,
         pool_size=size,
-        patience=1.0,
-        in_step=in_step,
+        execution=Execution(patience=1.0, in_step=in_step),
     )
     walkers = Walkers(
         nodes=zeros,
         paths=jnp.broadcast_to(jnp.arange(size) == 0, (batch, count, size)),
         tracker=initial(grammar, (batch, count)),
         log_prob=zeros.astype(jnp.float32),
-        status=zeros + ACTIVE,
+        status=zeros + Status.ACTIVE,
         steps=jnp.full((batch, count, max_tokens), -1, jnp.int32),
         lengths=zeros,
     )
@@ -206,6 +197,6 @@ def sample_rollouts(
         Ranks(walkers.log_prob, walkers.log_prob),
         *nothing_yet(batch),
     )
-    expand = partial(DecoderPolicy(model).expand, params)
-    end = walk_on(expand, MEMORY, grammar, keys, walk, config)
+    setup = Setup(DecoderPolicy(model), None, MEMORY, grammar, (params, None), (cache, None))
+    end = walk_on(setup, keys, walk, config)
     return Rollouts(end.walkers.steps, end.walkers.lengths, end.walkers.status)

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import inspect
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt
 
 from .records import DataError
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are `DataError`s, so that they print as one line."""
+    """An argument parser whose errors are `DataError`s, so that they print as one line.
+
+    Options are spelled with dashes, and found with underscores too; the help of each says its
+    default, or that it is required.
+    """
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
@@ -20,6 +29,64 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises the message as a `DataError`."""
         raise DataError(f"{message} (see {self.prog} --help)")
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """Adds an argument, its default or that it is required behind its help."""
+        text, default = options.get("help") or "", options.get("default")
+        if options.get("required"):
+            options["help"] = f"{text} (required)".strip()
+        elif default not in (None, "", argparse.SUPPRESS) and "(default" not in text:
+            options["help"] = f"{text} (default: %(default)s)".strip()
+        return super().add_argument(*names, **options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses the arguments, underscores in an option's name taken for dashes."""
+        given = sys.argv[1:] if args is None else args
+        return super().parse_known_args([self._dashed(text) for text in given], namespace)
+
+    def _dashed(self, text: str) -> str:
+        name, equals, value = text.partition("=")
+        dashed = name.replace("_", "-")
+        known = name.startswith("--") and dashed in self._option_string_actions
+        return f"{dashed}{equals}{value}" if known else text
+
+
+def add_fields(parser: Parser, spec: Any, *names: str) -> None:
+    """Adds an option for each of some fields of a dataclass.
+
+    Type, choices, bounds (`annotated_types`) and default are the field's, the help is what the
+    class's docstring says of it under `Attributes`.
+
+    Args:
+      parser: gets the options.
+      spec: the dataclass.
+      *names: of the fields, each with a plain default.
+    """
+    helps = _attributes(spec)
+    hints = get_type_hints(spec, include_extras=True)
+    defaults = {field.name: field.default for field in dataclasses.fields(spec)}
+    for name in names:
+        options: dict[str, Any] = {
+            "default": defaults[name],
+            "help": helps[name].replace("%", "%%"),
+        }
+        hint, bounds = hints[name], ()
+        if get_origin(hint) is Annotated:
+            hint, *bounds = get_args(hint)
+        if get_origin(hint) is Literal:
+            options["choices"] = get_args(hint)
+        elif hint is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["type"] = number(int if hint is int else float, *bounds)
+        parser.add_argument(f"--{name.replace('_', '-')}", **options)
+
+
+def _attributes(spec: Any) -> dict[str, str]:
+    """What a docstring says under `Attributes`, by name."""
+    section = (inspect.getdoc(spec) or "").partition("Attributes:\n")[2]
+    entries = re.findall(r"^  (\w+): (.*(?:\n    .*)*)", section, re.M)
+    return {name: " ".join(text.split()).rstrip(".") for name, text in entries}
 
 
 def run_command(
@@ -71,48 +138,38 @@ def distinct_files(**paths: str | None) -> None:
         seen[path] = flag
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """An argparse type: an integer of at least `least`."""
+def number(kind: type, *bounds: Any) -> Callable[[str], Any]:
+    """An argparse type: a finite number within bounds.
 
-    def parse(text: str) -> int:
+    Args:
+      kind: int or float.
+      *bounds: `annotated_types` Ge, Gt and Le.
+    """
+    words = [_bound(bound)[0] for bound in bounds]
+    what = "an integer" if kind is int else "a number"
+    expected = " ".join([what, " and ".join(words)]).strip()
+
+    def parse(text: str) -> Any:
         try:
-            value = int(text)
+            value = kind(text)
         except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"expected an integer >= {least}, found {text!r}")
+            value = math.nan
+        if not math.isfinite(value) or not all(_bound(bound)[1](value) for bound in bounds):
+            raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
         return value
 
     return parse
 
 
-def _number(text: str) -> float:
-    """What a text says as a number; NaN where it is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+def _bound(bound: Any) -> tuple[str, Callable[[Any], bool]]:
+    """A bound in words, and whether a value keeps it."""
+    if isinstance(bound, Ge):
+        return f">= {bound.ge}", lambda value: value >= bound.ge
+    if isinstance(bound, Gt):
+        return f"> {bound.gt}", lambda value: value > bound.gt
+    return f"<= {bound.le}", lambda value: value <= bound.le
 
 
-def temperature(text: str) -> float:
-    """An argparse type: a finite number of at least 0."""
-    value = _number(text)
-    if not 0.0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number >= 0, found {text!r}")
-    return value
-
-
-def finite(text: str) -> float:
-    """An argparse type: a finite number."""
-    value = _number(text)
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}")
-    return value
-
-
-def probability(text: str) -> float:
-    """An argparse type: a number above 0 and at most 1."""
-    value = _number(text)
-    if not 0.0 < value <= 1.0:
-        raise argparse.ArgumentTypeError(f"expected a number in (0, 1], found {text!r}")
-    return value
+def whole_number(least: int) -> Callable[[str], int]:
+    """An argparse type: an integer of at least `least`."""
+    return number(int, Ge(least))

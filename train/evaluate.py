@@ -68,7 +68,7 @@ def parser() -> Parser:
     out.add_argument("--records", required=True, help="records file")
     out.add_argument("--format", choices=FORMATS, help="of the records; recognised if not given")
     out.add_argument("--steps", required=True, help="steps file of toolprm-annotate")
-    out.add_argument("--row_length", type=int, default=1024, help="tokens of a row")
+    out.add_argument("--row-length", type=int, default=1024, help="tokens of a row")
     out.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     out.add_argument("--name", required=True, help="key of these metrics in the output file")
     out.add_argument("--out", required=True, help="JSON file; other keys in it are kept")

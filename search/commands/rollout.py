@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+from annotated_types import Ge
 from tqdm import tqdm
 
-from toolprm_jax.command import Parser, run_command, temperature, whole_number
+from toolprm_jax.command import Parser, number, run_command, whole_number
 from toolprm_jax.records import write_resumable
 from toolprm_jax.tokens import TEMPLATES
 
@@ -28,11 +29,11 @@ def parser() -> Parser:
     out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
     add_records(out)
     out.add_argument("--num", type=whole_number(1), default=8, help="completions per record")
-    out.add_argument("--temperature", type=temperature, default=0.8)
-    out.add_argument("--max_tokens", type=whole_number(1), default=192)
-    out.add_argument("--batch_size", type=whole_number(1), default=8)
+    out.add_argument("--temperature", type=number(float, Ge(0)), default=0.8)
+    out.add_argument("--max-tokens", type=whole_number(1), default=192)
+    out.add_argument("--batch-size", type=whole_number(1), default=8)
     out.add_argument(
-        "--max_shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
+        "--max-shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
     )
     add_devices(out)
     out.add_argument("--seed", type=whole_number(0), default=0)

@@ -65,12 +65,12 @@ def parser() -> Parser:
         help="how a score comes from those of its decisions (default: %(default)s)",
     )
     out.add_argument(
-        "--row_length",
+        "--row-length",
         type=whole_number(1),
         default=2048,
         help="tokens of a row; prompt and completion must fit (default: %(default)s)",
     )
-    out.add_argument("--batch_size", type=whole_number(1), default=1, help="rows at once")
+    out.add_argument("--batch-size", type=whole_number(1), default=1, help="rows at once")
     add_devices(out)
     return out
 

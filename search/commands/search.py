@@ -7,110 +7,55 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
-from toolprm_jax.command import Parser, finite, probability, run_command, temperature, whole_number
+from toolprm_jax.command import Parser, add_fields, run_command, whole_number
 from toolprm_jax.model import abstract_params, num_params
 from toolprm_jax.plan import add_plan, planned_devices, print_plan, shape_of
 from toolprm_jax.records import DataError, write_jsonl
 from toolprm_jax.tokens import TEMPLATES
 
-from ..core import Aggregate, Explore, SchemaUse, SearchConfig
+from ..core import Execution, SearchConfig
 from ..host import Models, flag_counts, read_queries, run_methods
 from ..methods import GUIDED, METHODS, method_config
 from ..report import search_tree, write_search_picture
 from .options import add_devices, add_records, dtype_for, load_spread
 from .plan import plan_search
 
+# Fields of `SearchConfig` that are options.
+OPTIONS = (
+    *("num_beams", "beam_width", "probe_width", "explore", "temperature", "top_k", "top_p"),
+    *("schema", "aggregate", "beta", "early_stop"),
+    *("max_decisions", "max_step_tokens", "max_tokens", "pool_size"),
+)
 # Which option raises the limit that a flag tells of.
 REMEDIES = {
-    "pool_overflow": "--pool_size",
-    "step_overflow": "--max_step_tokens",
-    "length_overflow": "--max_tokens",
-    "decision_overflow": "--max_decisions",
+    "pool_overflow": "--pool-size",
+    "step_overflow": "--max-step-tokens",
+    "length_overflow": "--max-tokens",
+    "decision_overflow": "--max-decisions",
 }
 
 
 def parser() -> Parser:
     """The command's arguments."""
-    defaults = SearchConfig()
     out = Parser("toolprm-search", "Answers queries by search; writes an answers file.")
     out.add_argument("--policy", required=True, help="a model: see README")
     out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
     out.add_argument("--prm", help="its reward model; only for best_of_n and fine_grained")
     add_records(out, required=False)
-    out.add_argument("--method", choices=METHODS, default="fine_grained")
-    out.add_argument("--num_beams", type=whole_number(1), default=defaults.num_beams, help="N")
-    out.add_argument("--beam_width", type=whole_number(1), default=defaults.beam_width, help="M")
     out.add_argument(
-        "--probe_width",
-        type=whole_number(0),
-        default=defaults.probe_width,
-        help="candidates of a beam at first, the other M - probe_width only as needed; 0: all",
+        "--method",
+        choices=METHODS,
+        default="fine_grained",
+        help="fine_grained prunes to N beams after every decision; best_of_n keeps the best of "
+        "N x M whole completions, majority_vote the most frequent; token_beam is a beam of N x M; "
+        "greedy and sample take one",
     )
+    add_fields(out, SearchConfig, *OPTIONS)
+    add_fields(out, Execution, "max_lanes")
+    out.add_argument("--batch-size", type=whole_number(1), default=8, help="queries at once")
     out.add_argument(
-        "--explore",
-        choices=get_args(Explore),
-        default=defaults.explore,
-        help="how candidates come about: independent draws, draws without replacement, or the "
-        "likeliest; greedy, sample, token_beam and majority_vote have their own way",
-    )
-    out.add_argument(
-        "--temperature",
-        type=temperature,
-        default=defaults.temperature,
-        help="of the policy (default: %(default)s)",
-    )
-    out.add_argument(
-        "--top_k",
-        type=whole_number(0),
-        default=defaults.top_k,
-        help="draw from the so many likeliest tokens; 0 for all",
-    )
-    out.add_argument(
-        "--top_p",
-        type=probability,
-        default=defaults.top_p,
-        help="draw from the likeliest tokens that together have this probability",
-    )
-    out.add_argument(
-        "--schema",
-        choices=get_args(SchemaUse),
-        default=defaults.schema,
-        help="prune: rule out candidates that the tools' schemas refuse; ignore: the paper's way",
-    )
-    out.add_argument(
-        "--aggregate",
-        choices=get_args(Aggregate),
-        default=defaults.aggregate,
-        help="how a score comes from those of its decisions (default: %(default)s)",
-    )
-    out.add_argument(
-        "--beta",
-        type=finite,
-        default=defaults.beta,
-        help="adds so many times the policy's log-probability to a guided score; 0: the paper's",
-    )
-    out.add_argument(
-        "--early_stop",
-        action=argparse.BooleanOptionalAction,
-        default=defaults.early_stop,
-        help="end a query once no beam can overtake its answer",
-    )
-    limits = {
-        "max_tokens": (1, "tokens of a completion at most"),
-        "max_step_tokens": (1, "tokens of a decision at most"),
-        "max_decisions": (1, "decisions of a completion at most"),
-        "pool_size": (64, "tokens that all candidates of a query may hold at once"),
-        "max_lanes": (1, "tokens that a model runs at once; more take more memory"),
-    }
-    for name, (least, text) in limits.items():
-        default = getattr(defaults, name)
-        text = f"{text} (default: {default})"
-        out.add_argument(f"--{name}", type=whole_number(least), default=default, help=text)
-    out.add_argument("--batch_size", type=whole_number(1), default=8, help="queries at once")
-    out.add_argument(
-        "--max_shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
+        "--max-shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
     )
     out.add_argument("--seed", type=whole_number(0), default=0)
     out.add_argument("--out", help="answers file to write")
@@ -121,7 +66,7 @@ def parser() -> Parser:
     add_devices(out)
     add_plan(out, "the search", "a model")
     out.add_argument(
-        "--prompt_tokens", type=whole_number(1), default=1024, help="plan: length of the prompts"
+        "--prompt-tokens", type=whole_number(1), default=1024, help="plan: length of the prompts"
     )
     return out
 
@@ -164,25 +109,11 @@ def _config(args: argparse.Namespace) -> SearchConfig:
       DataError: two of them don't go together.
     """
     if args.probe_width and args.explore != "sample":
-        raise DataError(f"--probe_width: expected --explore sample, found {args.explore}")
+        raise DataError(f"--probe-width: expected --explore sample, found {args.explore}")
     return SearchConfig(
-        num_beams=args.num_beams,
-        beam_width=args.beam_width,
-        probe_width=args.probe_width,
-        explore=args.explore,
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        schema=args.schema,
-        aggregate=args.aggregate,
-        beta=args.beta,
-        early_stop=args.early_stop,
-        max_decisions=args.max_decisions,
-        max_tokens=args.max_tokens,
-        max_step_tokens=args.max_step_tokens,
-        pool_size=args.pool_size,
-        max_lanes=args.max_lanes,
+        **{name: getattr(args, name) for name in OPTIONS},
         trace=args.trace is not None,
+        execution=Execution(max_lanes=args.max_lanes),
     )
 
 

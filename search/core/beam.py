@@ -1,13 +1,14 @@
 """Fine-grained beam search as one program over fixed-shape arrays.
 
-The core knows nothing of transformers: a policy offers `expand`, a reward model `absorb` and
-`judge` (see `Policy` and `Reward`), and their caches are opaque pytrees.
+Allocate everything, then loop: walk on, judge, wake, select, compact, record. The core knows
+nothing of transformers: see `interfaces`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,53 +16,23 @@ from jax import Array
 
 from toolprm_jax.grammar import Kind
 
-from ..grammar import Grammar, Schema, Tracker, initial
+from ..grammar import initial
 from .budget import hold_back, wake, woken
 from .config import SearchConfig
-from .judge import Reward, aggregate_scores, assess, is_labelled
-from .lanes import Cache, Lanes, Memory, Own, together
+from .interfaces import Cache, Setup, Status
+from .judge import aggregate_scores, assess, is_labelled
+from .lanes import together
 from .output import SearchOutput, Trace, completions, new_trace
 from .pool import Pool, choose, compact, new_pool, permute_pool, take
 from .sampling import Ranks
 from .scopes import CACHE
-from .walk import (
-    ACTIVE,
-    DEAD,
-    HELD,
-    IDLE,
-    STOPPED,
-    Walk,
-    Walkers,
-    first_equal,
-    nothing_yet,
-    set_out,
-    walk_on,
-)
-
-LIVE, FINISHED, EMPTY = ACTIVE, STOPPED, IDLE  # of beams; DEAD as of walkers
+from .select import Beams, Selected, rule_out, select
+from .walk import Walk, Walkers, nothing_yet, set_out, walk_on
 
 
-class Policy(Protocol):
-    """Proposes tokens."""
+class State(NamedTuple):
+    """A search under way."""
 
-    def expand(self, params: Any, cache: Cache, pool: Pool, lanes: Lanes) -> tuple[Array, Own]:
-        """Logits float32[R, W, V] after each lane, and what is to be stored of each."""
-        ...
-
-
-class Beams(NamedTuple):
-    """Retained beams, N per query, best first."""
-
-    nodes: Array  # int32[B, N]
-    paths: Array  # bool[B, N, P]
-    tracker: Tracker  # [B, N]
-    log_prob: Array  # float32[B, N], under the policy
-    score: Array  # float32[B, N]
-    status: Array  # int32[B, N]: LIVE, FINISHED, DEAD, EMPTY
-    copies: Array  # int32[B, N], candidates of equal bytes that were merged into it
-
-
-class _State(NamedTuple):
     decisions: Array  # int32[B], behind each query
     walk: Walk
     reward_cache: Cache
@@ -70,154 +41,25 @@ class _State(NamedTuple):
     trace: Trace | None
 
 
-def deal(beams: Beams, walkers: int, step_limit: int) -> tuple[Walkers, Array]:
-    """Deals walkers evenly over the live beams, best first.
+class Arrival(NamedTuple):
+    """Queries whose walkers have all come to the end of their decision."""
 
-    Returns:
-      The walkers, and the beam of each, int32[B, W].
-    """
-    order, counts = compact(beams.status == LIVE)
-    index = jnp.arange(walkers)[None, :] % jnp.maximum(counts, 1)[:, None]
-    parents = jnp.minimum(take(order, index), beams.nodes.shape[1] - 1)
-    tracker = jax.tree.map(lambda array: take(array, parents), beams.tracker)
-    shape = parents.shape
-    return Walkers(
-        nodes=take(beams.nodes, parents),
-        paths=take(beams.paths, parents),
-        tracker=tracker,
-        log_prob=take(beams.log_prob, parents),
-        status=jnp.where((counts > 0)[:, None], ACTIVE, jnp.full(shape, IDLE)),
-        steps=jnp.full((*shape, step_limit), -1, jnp.int32),
-        lengths=jnp.zeros(shape, jnp.int32),
-    ), parents
+    arrived: Array  # bool[B]
+    candidates: Walkers  # of the queries that have arrived; those of the others are idle
+    stands: Array  # bool[B, W], candidates at a boundary that no schema refuses
+    pruned: Array  # int32[B], candidates that the schemas ruled out
+    violated: Array  # bool[B], whether a refused candidate was kept, for there was no other
 
 
-def rule_out(walkers: Walkers, beams: Beams) -> tuple[Walkers, Array, Array]:
-    """Kills the candidates that the schemas refuse; if they refuse all, the likeliest stays.
-
-    Args:
-      walkers: at their boundaries, with checked trackers.
-      beams: finished ones are candidates too.
-
-    Returns:
-      The walkers with clean checks, how many were killed, int32[B], and whether a refused one was
-      kept, bool[B].
-    """
-    check = walkers.tracker.check
-    if check is None:
-        raise ValueError("the trackers carry no schema")
-    reached = walkers.status == STOPPED
-    refused = reached & check.invalid
-    good = jnp.any(reached & ~check.invalid, axis=1) | jnp.any(beams.status == FINISHED, axis=1)
-    likeliest = jnp.argmax(jnp.where(refused, walkers.log_prob, -jnp.inf), axis=1)
-    is_likeliest = jnp.arange(refused.shape[1])[None, :] == likeliest[:, None]
-    rescued = refused & ~good[:, None] & is_likeliest
-    out = refused & ~rescued
-    clean = check._replace(invalid=jnp.zeros_like(check.invalid))
-    walkers = walkers._replace(
-        status=jnp.where(out, DEAD, walkers.status),
-        tracker=walkers.tracker._replace(check=clean),
-    )
-    return walkers, jnp.sum(out, axis=1), jnp.any(rescued, axis=1)
-
-
-def select(
-    beams: Beams, walkers: Walkers, scores: Array, final: Array
-) -> tuple[Beams, Array, Array, Array, Array]:
-    """Merges candidates of equal bytes and keeps the best N; dead ones only where none is alive.
-
-    Args:
-      beams: N beams; those that did not explore compete on.
-      walkers: W walkers.
-      scores: float32[B, W] of the walkers.
-      final: bool[B, W], whether a walker's completion is whole.
-
-    Returns:
-      N beams, best first; and over the C = N + W candidates their score, status, the candidate
-      that stands for each, and its rank (-1 where pruned).
-    """
-    width = beams.nodes.shape[1]
-    carried = jnp.where(beams.status == LIVE, EMPTY, beams.status)
-    stopped = jnp.where(final, FINISHED, LIVE)
-    arrived = jnp.where(walkers.status == STOPPED, stopped, walkers.status)
-    candidates: Beams = jax.tree.map(
-        lambda old, new: jnp.concatenate([old, new], axis=1),
-        beams._replace(status=carried),
-        Beams(
-            walkers.nodes,
-            walkers.paths,
-            walkers.tracker,
-            walkers.log_prob,
-            scores,
-            arrived,
-            jnp.ones_like(arrived),
-        ),
-    )
-    alive = (candidates.status == LIVE) | (candidates.status == FINISHED)
-    # Of equal bytes the likeliest token path stays: sort by it, then the first one stands for all.
-    by_chance = jnp.argsort(-candidates.log_prob, axis=1, stable=True)
-    digest = candidates.tracker.digest
-    first = first_equal(
-        take(digest[..., 0], by_chance),
-        take(digest[..., 1], by_chance),
-        take(candidates.tracker.length, by_chance),
-        among=take(alive, by_chance),
-    )
-    rows = jnp.arange(alive.shape[0])[:, None]
-    same_as = jnp.zeros_like(by_chance).at[rows, by_chance].set(take(by_chance, first))
-    index = jnp.broadcast_to(jnp.arange(alive.shape[1]), alive.shape)
-    kept = alive & (same_as == index)
-    copies = jnp.zeros_like(index).at[rows, same_as].add(candidates.copies)
-    candidates = candidates._replace(copies=copies)
-
-    # Alive, then dead, then empty; the dead by likelihood, the others by score.
-    group = jnp.where(kept, 0, jnp.where(candidates.status == DEAD, 1, 2))
-    score = jnp.where(candidates.status == DEAD, -jnp.inf, candidates.score)
-    order = jnp.lexsort((index, -candidates.log_prob, -score, group), axis=1)[:, :width]
-    chosen: Beams = jax.tree.map(lambda array: take(array, order), candidates)
-    place = jnp.arange(width)[None, :]
-    rescued = (take(group, order) == 1) & (place == 0)  # the first is dead: all are
-    stays = (take(group, order) == 0) | rescued
-    status = jnp.where(stays, chosen.status, EMPTY)
-    rank = (
-        jnp.full_like(index, -1)
-        .at[rows, jnp.where(stays, order, index.shape[1])]
-        .set(jnp.broadcast_to(place, order.shape), mode="drop")
-    )
-    chosen = chosen._replace(
-        status=status,
-        paths=chosen.paths & stays[..., None],
-        score=jnp.where(stays, take(score, order), -jnp.inf),
-    )
-    return chosen, score, candidates.status, same_as, rank
-
-
-def beam_search(
-    policy: Policy,
-    reward: Reward | None,
-    memory: Memory,
-    grammar: Grammar,
-    params: tuple[Any, Any],
-    keys: Array,
-    roots: Array,
-    caches: tuple[Cache, Cache],
-    config: SearchConfig,
-    schema: Schema | None = None,
-) -> SearchOutput:
+def beam_search(setup: Setup, keys: Array, roots: Array, config: SearchConfig) -> SearchOutput:
     """Fine-grained beam search; pure, with no host round trip inside.
 
     Args:
-      policy: proposes tokens.
-      reward: scores decisions; None ranks by the policy's own likelihood.
-      memory: how their caches are written.
-      grammar: tables of the call grammar over the vocabulary.
-      params: of the policy and of the reward model.
+      setup: models, parameters, caches, grammar and schemas.
       keys: key[B], one per query, consumed; equal keys and queries give equal results whatever
         else is in the batch.
       roots: int32[B], the last token of each prompt; the caches hold those before it.
-      caches: of the policy and of the reward model.
       config: how to search.
-      schema: of the B queries' tools, where `config.schema` is "prune".
 
     Returns:
       The beams, what they cost and what overflowed.
@@ -228,172 +70,275 @@ def beam_search(
 
     Source: arXiv:2510.14703, fine-grained beam search; the pool and the sharing are our choice.
     """
-    batch = roots.shape[0]
-    if config.schema == "ignore":
-        schema = None
-    elif schema is None:
-        raise ValueError('schema: expected the tools\' arrays (make_schema) for schema="prune"')
+    if config.schema != "ignore" and setup.schema is None:
+        raise ValueError(f"schema: expected the tools' arrays (make_schema) for {config.schema!r}")
     if config.probe_width and config.explore != "sample":
         raise ValueError(f'explore: expected "sample" for probe_width, found "{config.explore}"')
-    size, width = config.pool_size, config.num_beams
-    num_walkers = config.num_beams * config.beam_width
-    zeros = jnp.zeros(batch, jnp.int32)
-    costs, flags = nothing_yet(batch)
+    if config.schema == "ignore":
+        setup = replace(setup, schema=None)
+    guided = setup.reward is not None
+    start = begin(setup, roots, config)
+    start = start._replace(going=still_going(start, config, guided))
+    end = jax.lax.while_loop(
+        lambda state: state.going > 0, partial(decide, setup, keys, config), start
+    )
+    return finish(end, config, guided)
+
+
+def begin(setup: Setup, roots: Array, config: SearchConfig) -> State:
+    """The state before the first decision: one empty beam a query, and its walkers."""
+    batch, size, width = roots.shape[0], config.pool_size, config.num_beams
     place = jnp.broadcast_to(jnp.arange(width), (batch, width))
-    root_path = jnp.broadcast_to(jnp.arange(size) == 0, (batch, width, size))
     beams = Beams(
         nodes=jnp.zeros((batch, width), jnp.int32),
-        paths=root_path,
-        tracker=initial(grammar, (batch, width), schema),
+        paths=jnp.broadcast_to(jnp.arange(size) == 0, (batch, width, size)),
+        tracker=initial(setup.grammar, (batch, width), setup.schema),
         log_prob=jnp.zeros((batch, width), jnp.float32),
         score=jnp.zeros((batch, width), jnp.float32),
-        status=jnp.where(place == 0, LIVE, EMPTY),
+        status=jnp.where(place == 0, Status.LIVE, Status.EMPTY),
         copies=jnp.ones((batch, width), jnp.int32),
     )
-
-    def depart(beams: Beams) -> tuple[Walkers, Array, Ranks]:
-        """Walkers that set out from beams, the beam of each, and their ranks."""
-        walkers, families = deal(beams, num_walkers, config.max_step_tokens)
-        walkers, ranks = set_out(walkers, families, config)
-        return hold_back(walkers, families, config), families, ranks
-
-    walkers, families, ranks = depart(beams)
-    start = _State(
-        going=jnp.int32(0),
+    zeros = jnp.zeros(batch, jnp.int32)
+    walkers, families, ranks = depart(beams, config)
+    return State(
         decisions=zeros,
-        walk=Walk(zeros, new_pool(roots, size), caches[0], walkers, families, ranks, costs, flags),
-        reward_cache=caches[1],
+        walk=Walk(
+            zeros,
+            new_pool(roots, size),
+            setup.caches[0],
+            walkers,
+            families,
+            ranks,
+            *nothing_yet(batch),
+        ),
+        reward_cache=setup.caches[1],
         beams=beams,
+        going=jnp.int32(0),
         trace=new_trace(batch, config) if config.trace else None,
     )
 
-    only_falls = reward is None or config.aggregate in ("min", "product")
 
-    def undecided(beams: Beams) -> Array:
-        live = jnp.any(beams.status == LIVE, axis=1)
-        if config.early_stop and only_falls:
-            # The beams are in order, and none rises that has yet to finish.
-            live &= (beams.status[:, 0] != FINISHED) | (config.beta < 0)
-        return live
+def decide(setup: Setup, keys: Array, config: SearchConfig, state: State) -> State:
+    """Walks until enough queries have arrived at a decision; judges and prunes these."""
+    guided = setup.reward is not None
+    step_keys = jax.vmap(jax.random.fold_in)(keys, state.decisions)
+    walk = walk_on(setup, step_keys, state.walk, config)
+    arrival = arrive(walk, state, config, guided)
+    walk, reward_cache, scores = judge(setup, walk, state.reward_cache, arrival, config)
+    walk, arrival = wake_more(walk, state.beams, arrival, config, guided)
+    walk = account(walk, arrival, config, guided)
+    events = take(walk.pool.events, arrival.candidates.nodes)
+    final = jnp.any(events == Kind.TOTAL_FINISH, axis=-1)
+    selected = select(state.beams, arrival.candidates, scores, final)
+    trace = None
+    if state.trace is not None:
+        trace = record(state.trace, state.decisions, walk, arrival, selected, config)
+    state = state._replace(reward_cache=reward_cache, trace=trace)
+    return move_on(setup, walk, state, arrival.arrived, selected.beams, config)
 
-    def searching(state: _State) -> Array:
-        return undecided(state.beams) & (state.decisions < config.max_decisions)
 
-    def still_going(state: _State) -> Array:
-        return together(jnp.int32(jnp.any(searching(state))), config.in_step)
+def undecided(beams: Beams, config: SearchConfig, guided: bool) -> Array:
+    """Queries that have a beam left to explore, bool[B]."""
+    live = jnp.any(beams.status == Status.LIVE, axis=1)
+    only_falls = not guided or config.aggregate in ("min", "product")
+    if config.early_stop and only_falls:
+        # The beams are in order, and none rises that has yet to finish.
+        live &= (beams.status[:, 0] != Status.FINISHED) | (config.beta < 0)
+    return live
 
-    def decide(state: _State) -> _State:
-        """Walks until enough queries have arrived at a decision; judges and prunes these."""
-        beams, decisions = state.beams, state.decisions
-        walk = walk_on(
-            partial(policy.expand, params[0]),
-            memory,
-            grammar,
-            jax.vmap(jax.random.fold_in)(keys, decisions),
-            state.walk,
-            config,
-            schema,
-        )
-        pool, costs, flags = walk.pool, walk.costs, walk.flags
-        going = walk.walkers
-        arrived = searching(state) & ~jnp.any(walk.walkers.status == ACTIVE, axis=1)
-        walkers = walk.walkers._replace(
-            status=jnp.where(arrived[:, None], walk.walkers.status, IDLE)
-        )
-        stands = walkers.status == STOPPED
-        pruned, violated = zeros, zeros > 0
-        if (check := going.tracker.check) is not None:
-            stands &= ~check.invalid
-            walkers, pruned, violated = rule_out(walkers, beams)
-        reached = walkers.status == STOPPED
-        events = take(pool.events, walkers.nodes)
-        labelled = is_labelled(events, config.labelled)
-        final = jnp.any(events == Kind.TOTAL_FINISH, axis=-1)
-        reward_cache = state.reward_cache
-        if reward is None:
-            scores = walkers.log_prob
-        else:
-            pool, reward_cache, seen, passes = assess(
-                reward, memory, params[1], pool, reward_cache, walkers, config
-            )
-            scores = aggregate_scores(pool, walkers.paths, config)
-            scores += config.beta * walkers.log_prob
-            costs = costs._replace(
-                prm_tokens=costs.prm_tokens + seen,
-                prm_passes=costs.prm_passes + jnp.where(arrived, passes, 0),
-            )
-        if config.probe_width:
-            starts = take(beams.log_prob, walk.families)
-            needed = wake(pool, walkers, walk.families, starts, stands, config, reward is not None)
-            going = choose(arrived, woken(going, needed), going)
-            arrived &= ~jnp.any(needed, axis=1)
-            stays = arrived[:, None] & (walkers.status != HELD)
-            walkers = walkers._replace(status=jnp.where(stays, walkers.status, IDLE))
-            reached &= arrived[:, None]
-        costs = costs._replace(schema_pruned=costs.schema_pruned + jnp.where(arrived, pruned, 0))
-        flags = flags._replace(schema_violation=flags.schema_violation | (violated & arrived))
-        if reward is not None:
-            alone = jnp.where(reached, walkers.lengths + jnp.sum(labelled, axis=-1), 0)
-            more = jnp.sum(alone, axis=1)
-            costs = costs._replace(unshared_prm_tokens=costs.unshared_prm_tokens + more)
-        log_p = take(pool.log_p, walkers.nodes)
-        kept, score, status, same_as, rank = select(beams, walkers, scores, final)
 
-        # Of queries that have arrived the pool keeps what their beams stand on.
-        index = jnp.broadcast_to(jnp.arange(size), (batch, size))
-        used = jnp.any(kept.paths, axis=1)
-        order, counts = compact(used)
-        order = jnp.where(arrived[:, None], order, index)
-        counts = jnp.where(arrived, counts, pool.used)
-        moved = permute_pool(pool, order, counts)
-        held = jnp.arange(size)[None, None, :] < counts[:, None, None]
-        from_slot = jnp.broadcast_to(jnp.minimum(order, size - 1)[:, None], kept.paths.shape)
-        new_slot = jnp.cumsum(used, axis=1) - 1
-        kept = kept._replace(
-            paths=jnp.take_along_axis(kept.paths, from_slot, axis=2) & held,
-            nodes=jnp.maximum(take(new_slot, kept.nodes), 0),
-        )
-        beams = choose(arrived, kept, beams)
-        trace = state.trace
-        if trace is not None:
-            now = Trace(
-                walk.families, walkers.steps, jnp.where(labelled, events, -1), log_p,
-                score, status, same_as, rank,
-            )  # fmt: skip
-            at = (jnp.arange(batch), jnp.where(arrived, decisions, config.max_decisions))
-            trace = jax.tree.map(lambda a, b: a.at[at].set(b, mode="drop"), trace, now)
-        after = state._replace(decisions=decisions + arrived, beams=beams)
-        dealt, families, ranks = depart(beams)
-        # A query that is done keeps walkers that go nowhere.
-        dealt = dealt._replace(status=jnp.where(searching(after)[:, None], dealt.status, IDLE))
-        fresh = (jnp.zeros_like(walk.step), dealt, families, ranks)
-        present = (walk.step, going, walk.families, walk.ranks)
-        step, walkers, families, ranks = choose(arrived, fresh, present)
-        with jax.named_scope(CACHE):
-            cache = memory.permute(walk.cache, order)
-            reward_cache = None if reward is None else memory.permute(reward_cache, order)
-        return after._replace(
-            walk=Walk(step, moved, cache, walkers, families, ranks, costs, flags),
-            reward_cache=reward_cache,
-            trace=trace,
-            going=still_going(after),
-        )  # fmt: skip
+def searching(state: State, config: SearchConfig, guided: bool) -> Array:
+    """Queries that are neither decided nor at the limit of decisions, bool[B]."""
+    return undecided(state.beams, config, guided) & (state.decisions < config.max_decisions)
 
-    start = start._replace(going=still_going(start))
-    end = jax.lax.while_loop(lambda state: state.going > 0, decide, start)
+
+def still_going(state: State, config: SearchConfig, guided: bool) -> Array:
+    """Whether a query is searching, here or on a device in step, int32[]."""
+    here = jnp.int32(jnp.any(searching(state, config, guided)))
+    return together(here, config.execution.in_step)
+
+
+def depart(beams: Beams, config: SearchConfig) -> tuple[Walkers, Array, Ranks]:
+    """Walkers that set out from beams, the beam of each, and their ranks."""
+    walkers, families = deal(beams, config.num_beams * config.beam_width, config.max_step_tokens)
+    walkers, ranks = set_out(walkers, families, config)
+    return hold_back(walkers, families, config), families, ranks
+
+
+def deal(beams: Beams, walkers: int, step_limit: int) -> tuple[Walkers, Array]:
+    """Deals walkers evenly over the live beams, best first.
+
+    Returns:
+      The walkers, and the beam of each, int32[B, W].
+    """
+    order, counts = compact(beams.status == Status.LIVE)
+    index = jnp.arange(walkers)[None, :] % jnp.maximum(counts, 1)[:, None]
+    parents = jnp.minimum(take(order, index), beams.nodes.shape[1] - 1)
+    tracker = jax.tree.map(lambda array: take(array, parents), beams.tracker)
+    shape = parents.shape
+    return Walkers(
+        nodes=take(beams.nodes, parents),
+        paths=take(beams.paths, parents),
+        tracker=tracker,
+        log_prob=take(beams.log_prob, parents),
+        status=jnp.where((counts > 0)[:, None], Status.ACTIVE, jnp.full(shape, Status.IDLE)),
+        steps=jnp.full((*shape, step_limit), -1, jnp.int32),
+        lengths=jnp.zeros(shape, jnp.int32),
+    ), parents
+
+
+def arrive(walk: Walk, state: State, config: SearchConfig, guided: bool) -> Arrival:
+    """Which queries have arrived, and with which candidates; the schemas have their say."""
+    under_way = jnp.any(walk.walkers.status == Status.ACTIVE, axis=1)
+    arrived = searching(state, config, guided) & ~under_way
+    candidates = walk.walkers._replace(
+        status=jnp.where(arrived[:, None], walk.walkers.status, Status.IDLE)
+    )
+    stands = candidates.status == Status.STOPPED
+    none = jnp.zeros_like(state.decisions)
+    check = candidates.tracker.check
+    if check is None:
+        return Arrival(arrived, candidates, stands, none, none > 0)
+    stands &= ~check.invalid
+    return Arrival(arrived, *rule_out(candidates, state.beams, stands))
+
+
+def judge(
+    setup: Setup, walk: Walk, cache: Cache, arrival: Arrival, config: SearchConfig
+) -> tuple[Walk, Cache, Array]:
+    """Scores float32[B, W] of the candidates, by the reward model or by likelihood."""
+    candidates, costs = arrival.candidates, walk.costs
+    if setup.reward is None:
+        return walk, cache, candidates.log_prob
+    pool, cache, seen, passes = assess(setup, walk.pool, cache, candidates, config)
+    scores = aggregate_scores(pool, candidates.paths, config)
+    scores += config.beta * candidates.log_prob
+    costs = costs._replace(
+        prm_tokens=costs.prm_tokens + seen,
+        prm_passes=costs.prm_passes + jnp.where(arrival.arrived, passes, 0),
+    )
+    return walk._replace(pool=pool, costs=costs), cache, scores
+
+
+def wake_more(
+    walk: Walk, beams: Beams, arrival: Arrival, config: SearchConfig, guided: bool
+) -> tuple[Walk, Arrival]:
+    """Sends walkers that were held back after all; their queries haven't arrived yet."""
+    if not config.probe_width:
+        return walk, arrival
+    candidates, arrived = arrival.candidates, arrival.arrived
+    starts = take(beams.log_prob, walk.families)
+    needed = wake(walk.pool, candidates, walk.families, starts, arrival.stands, config, guided)
+    walkers = choose(arrived, woken(walk.walkers, needed), walk.walkers)
+    arrived &= ~jnp.any(needed, axis=1)
+    stays = arrived[:, None] & (candidates.status != Status.HELD)
+    status = jnp.where(stays, candidates.status, Status.IDLE)
+    candidates = candidates._replace(status=status)
+    return walk._replace(walkers=walkers), arrival._replace(arrived=arrived, candidates=candidates)
+
+
+def account(walk: Walk, arrival: Arrival, config: SearchConfig, guided: bool) -> Walk:
+    """Counts what pruning ruled out, and what judging would have cost without sharing."""
+    costs, candidates, arrived = walk.costs, arrival.candidates, arrival.arrived
+    pruned = jnp.where(arrived, arrival.pruned, 0)
+    costs = costs._replace(schema_pruned=costs.schema_pruned + pruned)
+    violated = walk.flags.schema_violation | (arrival.violated & arrived)
+    if guided:
+        labelled = is_labelled(take(walk.pool.events, candidates.nodes), config.labelled)
+        reached = candidates.status == Status.STOPPED
+        alone = jnp.where(reached, candidates.lengths + jnp.sum(labelled, axis=-1), 0)
+        more = jnp.sum(alone, axis=1)
+        costs = costs._replace(unshared_prm_tokens=costs.unshared_prm_tokens + more)
+    return walk._replace(costs=costs, flags=walk.flags._replace(schema_violation=violated))
+
+
+def record(
+    trace: Trace,
+    decisions: Array,
+    walk: Walk,
+    arrival: Arrival,
+    selected: Selected,
+    config: SearchConfig,
+) -> Trace:
+    """Adds a decision of the queries that have arrived to the trace."""
+    candidates = arrival.candidates
+    events = take(walk.pool.events, candidates.nodes)
+    now = Trace(
+        parents=walk.families,
+        steps=candidates.steps,
+        events=jnp.where(is_labelled(events, config.labelled), events, -1),
+        log_p=take(walk.pool.log_p, candidates.nodes),
+        score=selected.score,
+        status=selected.status,
+        same_as=selected.same_as,
+        rank=selected.rank,
+    )
+    rows = jnp.arange(decisions.shape[0])
+    at = (rows, jnp.where(arrival.arrived, decisions, config.max_decisions))
+    return jax.tree.map(lambda a, b: a.at[at].set(b, mode="drop"), trace, now)
+
+
+def compact_pool(pool: Pool, kept: Beams, arrived: Array) -> tuple[Pool, Beams, Array]:
+    """Leaves of a pool what its beams stand on, in queries that have arrived.
+
+    Returns:
+      The pool, the beams in its new slots, and the order int32[B, P] that caches move by.
+    """
+    size = pool.tokens.shape[1]
+    used = jnp.any(kept.paths, axis=1)
+    order, counts = compact(used)
+    order = jnp.where(arrived[:, None], order, jnp.arange(size)[None, :])
+    counts = jnp.where(arrived, counts, pool.used)
+    held = jnp.arange(size)[None, None, :] < counts[:, None, None]
+    from_slot = jnp.broadcast_to(jnp.minimum(order, size - 1)[:, None], kept.paths.shape)
+    new_slot = jnp.cumsum(used, axis=1) - 1
+    kept = kept._replace(
+        paths=jnp.take_along_axis(kept.paths, from_slot, axis=2) & held,
+        nodes=jnp.maximum(take(new_slot, kept.nodes), 0),
+    )
+    return permute_pool(pool, order, counts), kept, order
+
+
+def move_on(
+    setup: Setup, walk: Walk, state: State, arrived: Array, kept: Beams, config: SearchConfig
+) -> State:
+    """Compacts pool and caches; where a query has arrived, walkers set out from its new beams."""
+    guided = setup.reward is not None
+    pool, kept, order = compact_pool(walk.pool, kept, arrived)
+    beams = choose(arrived, kept, state.beams)
+    after = state._replace(decisions=state.decisions + arrived, beams=beams)
+    dealt, families, ranks = depart(beams, config)
+    # A query that is done keeps walkers that go nowhere.
+    goes_on = searching(after, config, guided)[:, None]
+    dealt = dealt._replace(status=jnp.where(goes_on, dealt.status, Status.IDLE))
+    fresh = (jnp.zeros_like(walk.step), dealt, families, ranks)
+    present = (walk.step, walk.walkers, walk.families, walk.ranks)
+    step, walkers, families, ranks = choose(arrived, fresh, present)
+    with jax.named_scope(CACHE):
+        cache = setup.memory.permute(walk.cache, order)
+        reward_cache = setup.memory.permute(state.reward_cache, order) if guided else None
+    return after._replace(
+        walk=Walk(step, pool, cache, walkers, families, ranks, walk.costs, walk.flags),
+        reward_cache=reward_cache,
+        going=still_going(after, config, guided),
+    )
+
+
+def finish(end: State, config: SearchConfig, guided: bool) -> SearchOutput:
+    """What a search returns, from its last state."""
     beams = end.beams
-    is_finished = beams.status == FINISHED
-    best = jnp.argmax(is_finished, axis=1)
+    is_finished = beams.status == Status.FINISHED
+    flags = end.walk.flags._replace(decision_overflow=undecided(beams, config, guided))
     return SearchOutput(
         **completions(end.walk.pool, beams.paths, config.max_tokens)._asdict(),
         log_prob=beams.log_prob,
         score=beams.score,
         status=beams.status,
         copies=beams.copies,
-        best=best,
+        best=jnp.argmax(is_finished, axis=1),
         finished=jnp.any(is_finished, axis=1),
         decisions=end.decisions,
         costs=end.walk.costs,
-        flags=end.walk.flags._replace(decision_overflow=undecided(beams)),
+        flags=flags,
         trace=end.trace,
     )

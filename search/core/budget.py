@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from jax import Array
 
 from .config import SearchConfig
+from .interfaces import Status
 from .judge import is_labelled
 from .pool import Pool, take
 from .sampling import place_in_family
-from .walk import ACTIVE, HELD, IDLE, Walkers
+from .walk import Walkers
 
 
 def hold_back(walkers: Walkers, families: Array, config: SearchConfig) -> Walkers:
@@ -22,8 +23,8 @@ def hold_back(walkers: Walkers, families: Array, config: SearchConfig) -> Walker
     """
     if not config.probe_width:
         return walkers
-    late = (walkers.status == ACTIVE) & (place_in_family(families) >= config.probe_width)
-    return walkers._replace(status=jnp.where(late, HELD, walkers.status))
+    late = (walkers.status == Status.ACTIVE) & (place_in_family(families) >= config.probe_width)
+    return walkers._replace(status=jnp.where(late, Status.HELD, walkers.status))
 
 
 def wake(
@@ -67,7 +68,7 @@ def wake(
         log_p = jnp.where(labelled, take(pool.log_p, walkers.nodes), 0.0)
         sure *= jnp.max(jnp.where(mine, jnp.exp(jnp.min(log_p, axis=-1))[..., None], 0.0), axis=1)
     sure = jnp.where(number > 0, sure, 0.0)
-    held = walkers.status == HELD
+    held = walkers.status == Status.HELD
     left = jnp.sum(family & held[..., None], axis=1)
     wanted = jnp.round((1.0 - sure) * left).astype(jnp.int32)
     return held & (place_in_family(families) - config.probe_width < take(wanted, families))
@@ -75,6 +76,6 @@ def wake(
 
 def woken(walkers: Walkers, needed: Array) -> Walkers:
     """The walkers with those that are needed under way, and the others that were held back gone."""
-    held = walkers.status == HELD
-    status = jnp.where(held, jnp.where(needed, ACTIVE, IDLE), walkers.status)
+    held = walkers.status == Status.HELD
+    status = jnp.where(held, jnp.where(needed, Status.ACTIVE, Status.IDLE), walkers.status)
     return walkers._replace(status=status)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Literal
 
 import jax
+from annotated_types import Ge, Gt, Le
 from jax import Array
 
 from toolprm_jax.grammar import Kind
@@ -15,7 +16,29 @@ Explore = Literal["sample", "distinct", "likeliest"]
 SchemaUse = Literal["ignore", "prune"]
 
 
-_DYNAMIC = ("temperature", "top_p", "beta")
+@dataclass(frozen=True)
+class Execution:
+    """How a search runs: none of it changes a result.
+
+    Attributes:
+      lane_width: tokens of a row of the policy; a row is of one query, and reads its keys and
+        values once.
+      prm_lane_width: tokens of a row of the reward model, which gets many at once.
+      max_lanes: tokens of all queries that a model runs at once; more take more memory.
+      pass_sizes: in how many sizes a pass is compiled, each half of the one before; the smallest
+        that suffices is run. Fewer compile faster.
+      patience: share of the searching queries that must have come to the end of a decision before
+        the reward model is asked, while the others wait; 1 keeps all in step.
+      in_step: the mesh axis whose devices must run the same passes, as they must where each model
+        is spread over devices; `sharded_search` sets it.
+    """
+
+    lane_width: Annotated[int, Ge(1)] = 4
+    prm_lane_width: Annotated[int, Ge(1)] = 16
+    max_lanes: Annotated[int, Ge(1)] = 256
+    pass_sizes: Annotated[int, Ge(1)] = 4
+    patience: Annotated[float, Ge(0), Le(1)] = 0.5
+    in_step: str = ""
 
 
 @dataclass(frozen=True)
@@ -25,7 +48,7 @@ class SearchConfig:
     All else is static: a search is compiled for it. It is hashable as long as its leaves are.
 
     Attributes:
-      num_beams: N, beams retained after each decision.
+      num_beams: N, beams kept after each decision.
       beam_width: M, candidates explored from each beam at each decision.
       probe_width: candidates explored from each beam at first; of the M - `probe_width` others as
         many as `budget.wake` finds needed. 0 explores all M at once; only for "sample".
@@ -37,8 +60,6 @@ class SearchConfig:
       top_p: only the likeliest tokens are drawn that together have this probability (after
         temperature and top_k), and those as likely as the last of them; 1 for all.
       schema: "prune" rules out candidates that the tools' schemas refuse; "ignore" is the paper's.
-      labelled: kinds of decision that the reward model scores.
-      stop_kinds: kinds at which a candidate stops to be compared.
       aggregate: how a beam's score comes from those of its decisions.
       beta: weight of the policy's log-probability in a guided beam's score; 0 is the paper's.
       early_stop: whether a query ends once its best beam is finished, where no other can overtake
@@ -47,49 +68,37 @@ class SearchConfig:
       max_decisions: limit of decisions.
       max_step_tokens: limit of one decision, in tokens.
       max_tokens: limit of a completion, in tokens.
-      pool_size: P, slots per query, root included.
-      lane_width: tokens of a row of the policy; a row is of one query, and reads its keys and
-        values once.
-      prm_lane_width: tokens of a row of the reward model, which gets many at once.
-      max_lanes: most tokens of all queries that a model runs at once.
-      pass_sizes: in how many sizes a pass is compiled, each half of the one before; the smallest
-        that suffices is run. Fewer compile faster.
-      patience: share of the searching queries that must have come to the end of a decision before
-        the reward model is asked, while the others wait; 1 keeps all in step. It changes no
-        result.
-      in_step: the mesh axis whose devices must run the same passes, as they must where each model
-        is spread over devices; `sharded_search` sets it.
+      pool_size: P, tokens that all candidates of a query may hold at once, root included.
+      labelled: kinds of decision that the reward model scores; the method sets it.
+      stop_kinds: kinds at which a candidate stops to be compared; the method sets it.
       trace: whether the output tells every candidate of every decision.
+      execution: how it runs.
     """
 
-    num_beams: int = 4
-    beam_width: int = 4
-    probe_width: int = 0
+    num_beams: Annotated[int, Ge(1)] = 4
+    beam_width: Annotated[int, Ge(1)] = 4
+    probe_width: Annotated[int, Ge(0)] = 0
     explore: Explore = "sample"
-    temperature: Array | float = 0.8
-    top_k: int = 0
-    top_p: Array | float = 1.0
+    temperature: Annotated[Array | float, Ge(0)] = 0.8
+    top_k: Annotated[int, Ge(0)] = 0
+    top_p: Annotated[Array | float, Gt(0), Le(1)] = 1.0
     schema: SchemaUse = "ignore"
-    labelled: tuple[int, ...] = tuple(Kind)
-    stop_kinds: tuple[int, ...] = tuple(Kind)
     aggregate: Aggregate = "min"
     beta: Array | float = 0.0
     early_stop: bool = True
-    max_decisions: int = 32
-    max_step_tokens: int = 64
-    max_tokens: int = 192
-    pool_size: int = 1024
-    lane_width: int = 4
-    prm_lane_width: int = 16
-    max_lanes: int = 256
-    pass_sizes: int = 4
-    patience: float = 0.5
-    in_step: str = ""
+    max_decisions: Annotated[int, Ge(1)] = 32
+    max_step_tokens: Annotated[int, Ge(1)] = 64
+    max_tokens: Annotated[int, Ge(1)] = 192
+    pool_size: Annotated[int, Ge(64)] = 1024
+    labelled: tuple[int, ...] = tuple(Kind)
+    stop_kinds: tuple[int, ...] = tuple(Kind)
     trace: bool = False
+    execution: Execution = field(default_factory=Execution)
 
 
+_DYNAMIC = ("temperature", "top_p", "beta")
 jax.tree_util.register_dataclass(
     SearchConfig,
     data_fields=_DYNAMIC,
-    meta_fields=[field.name for field in fields(SearchConfig) if field.name not in _DYNAMIC],
+    meta_fields=[each.name for each in fields(SearchConfig) if each.name not in _DYNAMIC],
 )

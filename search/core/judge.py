@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from ..grammar import MAX_EVENTS
 from .config import SearchConfig
-from .lanes import Cache, Lanes, Memory, Own, Rows, in_passes, make_lanes
+from .interfaces import Cache, Lanes, Own, Setup, Status
+from .lanes import Rows, in_passes, make_lanes
 from .pool import Pool, compact, take
 from .scopes import REWARD
-from .walk import STOPPED, Walkers
-
-
-class Reward(Protocol):
-    """Scores decisions."""
-
-    def judge(
-        self, params: Any, cache: Any, pool: Pool, lanes: Lanes, kinds: Array
-    ) -> tuple[Array, Own]:
-        """Log-probabilities of "+" at markers, float32[R, W], and what is to be stored of lanes.
-
-        `kinds` int32[R, W] tells a marker's kind, and is -1 where the lane is a token. A marker's
-        own slot is P, its token that of the boundary, its depth one more; nothing sees it.
-        """
-        ...
+from .walk import Walkers
 
 
 def is_labelled(events: Array, kinds: tuple[int, ...]) -> Array:
@@ -36,13 +21,7 @@ def is_labelled(events: Array, kinds: tuple[int, ...]) -> Array:
 
 
 def assess(
-    reward: Reward,
-    memory: Memory,
-    params: Any,
-    pool: Pool,
-    cache: Cache,
-    walkers: Walkers,
-    config: SearchConfig,
+    setup: Setup, pool: Pool, cache: Cache, walkers: Walkers, config: SearchConfig
 ) -> tuple[Pool, Cache, Array, Array]:
     """Shows the reward model the tokens and markers that it hasn't seen yet.
 
@@ -52,8 +31,10 @@ def assess(
       The pool with `log_p` filled in, the cache, the tokens run, int32[B], and the number of
       passes, int32[].
     """
+    reward, params, execution = setup.reward, setup.params[1], config.execution
+    assert reward is not None
     batch, size = pool.tokens.shape
-    reached = walkers.status == STOPPED
+    reached = walkers.status == Status.STOPPED
     through = walkers.paths & reached[..., None]
     needed = jnp.any(through, axis=1) & ~pool.scored
     one_of = jnp.argmax(through, axis=1)  # [B, P], a walker that a slot leads to
@@ -80,18 +61,20 @@ def assess(
             pool.depths[queries, slots] + ~is_token,
             paths,
             rows.active,
-            config.in_step,
+            execution.in_step,
         )
         kinds = jnp.where(is_token, -1, all_kinds[queries, boundary])
         with jax.named_scope(REWARD):
-            answers, own = reward.judge(params, cache, pool, lanes, kinds)
+            answers, own = reward.judge(params, cache, lanes, kinds)
         places = jnp.where(is_token | ~rows.active, all_kinds.shape[1], boundary)
         return lanes, own, log_p.at[queries, places].set(answers, mode="drop")
 
     log_p = pool.log_p.reshape(batch, -1)
     longest = size * (1 + MAX_EVENTS)
-    width = min(config.prm_lane_width, longest)
-    cache, log_p, passes = in_passes(judge, memory, counts, longest, width, config, cache, log_p)
+    width = min(execution.prm_lane_width, longest)
+    cache, log_p, passes = in_passes(
+        judge, setup.memory, counts, longest, width, execution, cache, log_p
+    )
     pool = pool._replace(log_p=log_p.reshape(pool.log_p.shape), scored=pool.scored | needed)
     return pool, cache, counts, passes
 

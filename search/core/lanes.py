@@ -10,27 +10,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from .config import SearchConfig
+from .config import Execution
+from .interfaces import Cache, Lanes, Memory, Own
 from .scopes import CACHE
 
 _FEWEST_ROWS = 2
 
-Cache = Any  # what a model keeps per query: a pytree of arrays
 Carry = Any  # what the passes over one list accumulate: a pytree of arrays
-Own = Any  # what a model keeps of each lane: a pytree of arrays [R, W, ...]
-
-
-class Lanes(NamedTuple):
-    """Tokens to run through a model: R rows of W, each row of one query, a query of many rows."""
-
-    queries: Array  # int32[R], the query of each row
-    slots: Array  # int32[R, W], P where a lane is idle or is not to be stored
-    tokens: Array  # int32[R, W]
-    depths: Array  # int32[R, W]
-    ancestors: Array  # bool[R, W, P], cached slots that a lane sees
-    within: Array  # bool[R, W, R * W], lanes of this pass that a lane sees, itself always
-    active: Array  # bool[R, W]
-    used: Array  # int32[], no ancestor stands at or behind this slot
 
 
 def together(value: Array, axis: str) -> Array:
@@ -62,7 +48,7 @@ def make_lanes(
       depths: int32[R, W].
       paths: bool[R, W, P], a path that leads to the lane; what follows its own slot is ignored.
       active: bool[R, W], idle lanes see only themselves.
-      in_step: see `SearchConfig`.
+      in_step: see `Execution`.
     """
     size = paths.shape[-1]
     slots = jnp.where(active, slots, size)
@@ -86,15 +72,6 @@ def make_lanes(
         active=active,
         used=together(highest, in_step),
     )
-
-
-class Memory(NamedTuple):
-    """How a model's cache is written."""
-
-    # (cache, queries int32[R], slots int32[R, W], own) -> cache; what goes to slot P is lost
-    store: Callable[[Cache, Array, Array, Own], Cache]
-    # (cache, order int32[B, P]) -> cache with the slots `order` at the front
-    permute: Callable[[Cache, Array], Cache]
 
 
 class Rows(NamedTuple):
@@ -135,7 +112,7 @@ def in_passes(
     counts: Array,
     longest: int,
     width: int,
-    config: SearchConfig,
+    execution: Execution,
     cache: Cache,
     carry: Carry,
 ) -> tuple[Cache, Carry, Array]:
@@ -151,7 +128,7 @@ def in_passes(
       counts: int32[B], lengths of the lists.
       longest: no list can be longer.
       width: W, lanes of a row, at most `longest`.
-      config: its `max_lanes` limits a pass.
+      execution: its `max_lanes` limits a pass.
       cache: of the model.
       carry: what `run` accumulates.
 
@@ -162,9 +139,9 @@ def in_passes(
     """
     starts = first_rows(counts, width)
     ends = starts + -(-counts // width)
-    batch, total = counts.shape[0], together(ends[-1], config.in_step)
-    most = min(batch * -(-longest // width), max(config.max_lanes // width, 1))
-    sizes = buckets(most, _FEWEST_ROWS, config.pass_sizes)
+    batch, total = counts.shape[0], together(ends[-1], execution.in_step)
+    most = min(batch * -(-longest // width), max(execution.max_lanes // width, 1))
+    sizes = buckets(most, _FEWEST_ROWS, execution.pass_sizes)
 
     def one(rows: int, first: Array, cache: Cache, carry: Carry) -> Any:
         number = first + jnp.arange(rows, dtype=jnp.int32)

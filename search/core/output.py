@@ -9,8 +9,9 @@ from jax import Array
 
 from ..grammar import MAX_EVENTS
 from .config import SearchConfig
+from .interfaces import Status
 from .pool import Pool, compact, take
-from .walk import IDLE, Costs, Flags
+from .walk import Costs, Flags
 
 
 class Trace(NamedTuple):
@@ -25,7 +26,7 @@ class Trace(NamedTuple):
     events: Array  # int32[B, D, W, E], boundaries in its last token
     log_p: Array  # float32[B, D, W, E], log-probability of "+" at each
     score: Array  # float32[B, D, C]
-    status: Array  # int32[B, D, C]
+    status: Array  # int32[B, D, C], `Status` of a beam
     same_as: Array  # int32[B, D, C], the candidate of equal bytes that stands for it
     rank: Array  # int32[B, D, C], its beam after the decision, -1 where pruned
 
@@ -50,7 +51,7 @@ class SearchOutput(NamedTuple):
     log_p: Array  # float32[B, N, max_tokens, E]
     log_prob: Array  # float32[B, N], under the policy, untempered
     score: Array  # float32[B, N]
-    status: Array  # int32[B, N]
+    status: Array  # int32[B, N], `Status` of a beam
     copies: Array  # int32[B, N], candidates that turned out to be equal byte for byte
     best: Array  # int32[B], the beam that is the answer
     finished: Array  # bool[B], whether the answer is a whole completion
@@ -71,7 +72,7 @@ def new_trace(batch: int, config: SearchConfig) -> Trace:
         events=jnp.full((*shape, MAX_EVENTS), -1, jnp.int32),
         log_p=jnp.zeros((*shape, MAX_EVENTS), jnp.float32),
         score=jnp.zeros(wide, jnp.float32),
-        status=jnp.full(wide, IDLE, jnp.int32),
+        status=jnp.full(wide, Status.EMPTY, jnp.int32),
         same_as=jnp.zeros(wide, jnp.int32),
         rank=jnp.full(wide, -1, jnp.int32),
     )

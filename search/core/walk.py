@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -14,14 +13,11 @@ from toolprm_jax.grammar import Kind
 
 from ..grammar import Grammar, Schema, Tracker, advance
 from .config import SearchConfig
-from .lanes import Cache, Lanes, Memory, Own, Rows, first_rows, in_passes, make_lanes, together
+from .interfaces import Cache, Lanes, Own, Setup, Status
+from .lanes import Rows, first_rows, in_passes, make_lanes, together
 from .pool import Pool, choose, compact, take
 from .sampling import Children, Ranks, best_children, sample_token, survivors, tempered
 from .scopes import POLICY
-
-ACTIVE, STOPPED, DEAD, IDLE, HELD = range(5)  # HELD: may yet set out, see budget.py
-
-Expand = Callable[[Cache, Pool, Lanes], tuple[Array, Own]]  # -> logits [R, W, V]
 
 
 class Walkers(NamedTuple):
@@ -31,7 +27,7 @@ class Walkers(NamedTuple):
     paths: Array  # bool[B, W, P], slots from the root to the last token
     tracker: Tracker  # [B, W]
     log_prob: Array  # float32[B, W], of the whole completion under the policy, untempered
-    status: Array  # int32[B, W]: ACTIVE, STOPPED, DEAD, IDLE, HELD
+    status: Array  # int32[B, W], `Status` of a walker
     steps: Array  # int32[B, W, T], tokens of this decision, -1 past the end
     lengths: Array  # int32[B, W], their number
 
@@ -116,15 +112,15 @@ def set_out(walkers: Walkers, families: Array, config: SearchConfig) -> tuple[Wa
     """
     zeros = jnp.zeros(families.shape)
     if config.explore != "sample":
-        active = walkers.status == ACTIVE
+        active = walkers.status == Status.ACTIVE
         alone = is_first(first_equal(families, among=active), active)
-        walkers = walkers._replace(status=jnp.where(alone, walkers.status, IDLE))
+        walkers = walkers._replace(status=jnp.where(alone, walkers.status, Status.IDLE))
     return walkers, Ranks(zeros, zeros)
 
 
 def group(walkers: Walkers) -> Groups:
     """Finds the walkers that stand at the same token."""
-    active = walkers.status == ACTIVE
+    active = walkers.status == Status.ACTIVE
     first = first_equal(walkers.nodes, among=active)
     leads = is_first(first, active)
     leaders, counts = compact(leads)
@@ -132,13 +128,7 @@ def group(walkers: Walkers) -> Groups:
 
 
 def draw(
-    expand: Expand,
-    memory: Memory,
-    grammar: Grammar,
-    keys: Array,
-    walk: Walk,
-    groups: Groups,
-    config: SearchConfig,
+    setup: Setup, keys: Array, walk: Walk, groups: Groups, config: SearchConfig
 ) -> tuple[Cache, Children, Array]:
     """Runs the policy once after each different prefix and draws the walkers' next tokens.
 
@@ -146,12 +136,12 @@ def draw(
       The cache with the lanes stored; per walker K tokens, one where draws are independent, else
       the likeliest ones or those of Gumbel top-k; and the number of passes, int32[].
     """
-    pool, walkers = walk.pool, walk.walkers
+    pool, walkers, execution = walk.pool, walk.walkers, config.execution
     batch, width = walkers.nodes.shape
-    banned = jnp.where(grammar.allowed, 0.0, -jnp.inf)
+    banned = jnp.where(setup.grammar.allowed, 0.0, -jnp.inf)
     independent = config.explore == "sample"
     fan_out = 1 if independent else min(width, banned.shape[0])
-    lane_width = min(config.lane_width, width)
+    lane_width = min(execution.lane_width, width)
     lane = first_rows(groups.counts, lane_width)[:, None] * lane_width + groups.lane
     everyone = jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32)[None, :], (batch, width))
 
@@ -178,10 +168,10 @@ def draw(
         here = (queries[:, None], slots)
         lanes = make_lanes(
             batch, queries, slots, pool.tokens[here], pool.depths[here], walkers.paths[at],
-            rows.active, config.in_step,
+            rows.active, execution.in_step,
         )  # fmt: skip
         with jax.named_scope(POLICY):
-            logits, own = expand(cache, pool, lanes)
+            logits, own = setup.policy.expand(setup.params[0], cache, lanes)
         logits = logits + banned[None, None]
         allowed = tempered(logits, config.temperature, config.top_k, config.top_p)
         if uniform is None:
@@ -198,7 +188,7 @@ def draw(
             return lanes, own, children
         flat = logits.reshape(-1, logits.shape[-1])
         mine = lane - rows.first * lane_width
-        served = (walkers.status == ACTIVE) & (mine >= 0) & (mine < flat.shape[0])
+        served = (walkers.status == Status.ACTIVE) & (mine >= 0) & (mine < flat.shape[0])
         mine = jnp.clip(mine, 0, flat.shape[0] - 1)
         drawn = sample_token(
             allowed.reshape(1, *flat.shape), uniform.reshape(1, -1), mine.reshape(1, -1)
@@ -209,7 +199,9 @@ def draw(
 
     empty = jnp.zeros((batch, width, fan_out))
     nothing = Children(empty.astype(jnp.int32), empty, Ranks(empty, empty - jnp.inf))
-    return in_passes(run, memory, groups.counts, width, lane_width, config, walk.cache, nothing)
+    return in_passes(
+        run, setup.memory, groups.counts, width, lane_width, execution, walk.cache, nothing
+    )
 
 
 def spread(walk: Walk, children: Children, config: SearchConfig) -> tuple[Walk, Array, Array]:
@@ -220,16 +212,16 @@ def spread(walk: Walk, children: Children, config: SearchConfig) -> tuple[Walk, 
     """
     walkers, families = walk.walkers, walk.families
     batch, width, fan_out = children.tokens.shape
-    dead = walkers.status == DEAD
-    ended = dead | (walkers.status == STOPPED)
+    dead = walkers.status == Status.DEAD
+    ended = dead | (walkers.status == Status.STOPPED)
     # A dead sequence is an outcome as any other of a draw; a beam search drops it.
     last = dead & (config.explore == "likeliest")
-    active = walkers.status == ACTIVE
+    active = walkers.status == Status.ACTIVE
     chosen, exists = survivors(families, ended, last, active, walk.ranks, children)
     child = jnp.maximum(chosen - width, 0)
     source = jnp.where(chosen < width, chosen, child // fan_out)
     walkers = jax.tree.map(lambda array: take(array, source), walkers)
-    walkers = walkers._replace(status=jnp.where(exists, walkers.status, IDLE))
+    walkers = walkers._replace(status=jnp.where(exists, walkers.status, Status.IDLE))
     flat = jax.tree.map(lambda array: take(array.reshape(batch, -1), child), children)
     kept = jax.tree.map(lambda array: take(array, source), walk.ranks)
     ranks = choose(chosen < width, kept, flat.ranks)
@@ -254,7 +246,7 @@ def append(
     pool, walkers = walk.pool, walk.walkers
     size = pool.tokens.shape[1]
     rows = jnp.arange(tokens.shape[0])[:, None]
-    active = walkers.status == ACTIVE
+    active = walkers.status == Status.ACTIVE
     first = first_equal(walkers.nodes, tokens, among=active)
     leads = is_first(first, active)
     slots = take(pool.used[:, None] + jnp.cumsum(leads, axis=1) - 1, first)
@@ -298,7 +290,9 @@ def stop(
     too_far = going & ~at_boundary & (walkers.lengths + 1 >= limit) & ~too_long
     broken = moves & (appended.tracker.dead | (ended & ~at_boundary))
     dead = appended.lost | broken | too_long | too_far
-    status = jnp.where(dead, DEAD, jnp.where(moves & at_boundary, STOPPED, walkers.status))
+    status = jnp.where(
+        dead, Status.DEAD, jnp.where(moves & at_boundary, Status.STOPPED, walkers.status)
+    )
     onto = moves[..., None] & (slots[..., None] == jnp.arange(size)[None, None, :])
     column = jnp.arange(limit)[None, None, :] == walkers.lengths[..., None]
     walkers = Walkers(
@@ -318,29 +312,18 @@ def stop(
     return walkers, flags
 
 
-def walk_on(
-    expand: Expand,
-    memory: Memory,
-    grammar: Grammar,
-    keys: Array,
-    walk: Walk,
-    config: SearchConfig,
-    schema: Schema | None = None,
-) -> Walk:
+def walk_on(setup: Setup, keys: Array, walk: Walk, config: SearchConfig) -> Walk:
     """Runs walkers to their next boundaries, token by token, until enough queries have arrived.
 
     Args:
-      expand: runs lanes through the policy; returns their logits and what is to be stored.
-      memory: stores it.
-      grammar: tables of the call grammar.
+      setup: policy, grammar, and the schemas that walkers' trackers are checked against, if any.
       keys: key[B], one per query and decision; consumed once the query has arrived.
       walk: where the walkers stand; W per query, `steps` fixes the step limit in tokens.
       config: how tokens are drawn, where a walker stops, limits; of the queries with a walker
-        under way at the start, its `patience` is the share that must arrive, at least one.
-      schema: what the walkers' trackers are checked against, if anything.
+        under way at the start, `patience` is the share that must arrive, at least one.
 
     Returns:
-      The state; no walker of a query that has arrived is ACTIVE.
+      The state; no walker of a query that has arrived is active.
 
     Source: arXiv:2510.14703, section on fine-grained beam search; sharing is our choice. Each draw
     depends on (key, walker, token index) alone, so walkers are independent and neither lane, pass,
@@ -348,19 +331,19 @@ def walk_on(
     """
 
     def under_way(walk: Walk) -> Array:
-        return jnp.any(walk.walkers.status == ACTIVE, axis=1)
+        return jnp.any(walk.walkers.status == Status.ACTIVE, axis=1)
 
     def body(walk: Walk) -> Walk:
         going = under_way(walk)
-        computed = jnp.sum(walk.walkers.status == ACTIVE, axis=1)
+        computed = jnp.sum(walk.walkers.status == Status.ACTIVE, axis=1)
         groups = group(walk.walkers)
-        cache, children, passes = draw(expand, memory, grammar, keys, walk, groups, config)
+        cache, children, passes = draw(setup, keys, walk, groups, config)
         if config.explore == "sample":
             tokens, log_probs = children.tokens[..., 0], children.log_probs[..., 0]
         else:
             walk, tokens, log_probs = spread(walk, children, config)
-        appended = append(grammar, walk, tokens, log_probs, schema)
-        walkers, flags = stop(grammar, walk, appended, tokens, log_probs, config)
+        appended = append(setup.grammar, walk, tokens, log_probs, setup.schema)
+        walkers, flags = stop(setup.grammar, walk, appended, tokens, log_probs, config)
         costs = walk.costs
         costs = costs._replace(
             policy_tokens=costs.policy_tokens + groups.counts,
@@ -379,10 +362,12 @@ def walk_on(
 
     started = jnp.sum(under_way(walk))
     # As many may still be under way at the end; one has arrived in any case.
-    waiting = jnp.minimum(jnp.floor((1.0 - config.patience) * started), jnp.maximum(started - 1, 0))
+    waiting = jnp.minimum(
+        jnp.floor((1.0 - config.execution.patience) * started), jnp.maximum(started - 1, 0)
+    )
 
     def going(walk: Walk) -> Array:
-        return together(jnp.int32(jnp.sum(under_way(walk)) > waiting), config.in_step)
+        return together(jnp.int32(jnp.sum(under_way(walk)) > waiting), config.execution.in_step)
 
     def step(state: tuple[Walk, Array]) -> tuple[Walk, Array]:
         walk = body(state[0])

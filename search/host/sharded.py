@@ -81,7 +81,7 @@ def _over_queries(mesh: Mesh, function: Callable[..., Any], inputs: Any, outputs
 
 
 def _in_step(mesh: Mesh) -> str:
-    """`SearchConfig.in_step` on a mesh."""
+    """`Execution.in_step` on a mesh."""
     return "data" if mesh.shape["tensor"] > 1 else ""
 
 
@@ -131,7 +131,7 @@ def sharded_search(
     """
     inputs = (_WHOLE, _QUERIES, _QUERIES, _WHOLE, _WHOLE, _PREFILLED, _QUERIES)
     search = partial(fine_grained_search, policy, prm)
-    config = replace(config, in_step=_in_step(mesh))
+    config = replace(config, execution=replace(config.execution, in_step=_in_step(mesh)))
     mapped = _over_queries(mesh, search, inputs, _QUERIES)
     return mapped(params, keys, prompts, grammar, config, prefilled, schema)
 

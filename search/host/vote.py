@@ -10,7 +10,7 @@ import numpy as np
 
 from toolprm_jax.records import Call
 
-from ..core import FINISHED, SearchOutput
+from ..core import SearchOutput, Status
 
 
 def canonical_calls(calls: Sequence[Call]) -> Hashable:
@@ -56,7 +56,7 @@ def majority_vote(
     for row in range(len(best)):
         keys: dict[int, Hashable] = {}
         votes: Counter[Hashable] = Counter()
-        for rank in np.flatnonzero(output.status[row] == FINISHED):
+        for rank in np.flatnonzero(output.status[row] == Status.FINISHED):
             tokens = output.tokens[row, rank, : int(output.lengths[row, rank])]
             keys[int(rank)] = key = canonical_calls(calls_of(tokens.tolist()))
             votes[key] += int(output.copies[row, rank])

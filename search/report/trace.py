@@ -11,7 +11,7 @@ from toolprm_jax.grammar import Kind
 from toolprm_jax.records import spell_calls
 from toolprm_jax.tokens import Codec
 
-from ..core import DEAD, EMPTY, FINISHED, SearchConfig
+from ..core import SearchConfig, Status
 from ..host import Answer
 
 
@@ -47,9 +47,9 @@ def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) ->
         fired = trace.events[decision, walker] >= 0
         text = (texts[parent] if parent >= 0 else b"") + own
         gold = None
-        if record.answers is not None and status != DEAD:
+        if record.answers is not None and status != Status.DEAD:
             labelled = label_completion(
-                record, text, dress=codec.template.dress, complete=status == FINISHED
+                record, text, dress=codec.template.dress, complete=status == Status.FINISHED
             )
             gold = all(step.label for step in labelled.steps)
         score = float(trace.score[decision, width + walker])
@@ -64,9 +64,9 @@ def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) ->
                 "score": score,
                 "count": 0,
                 "kept": bool(trace.rank[decision, width + walker] >= 0),
-                "dead": status == DEAD,
-                "finished": status == FINISHED,
-                "gold": gold if status != DEAD else False,
+                "dead": status == Status.DEAD,
+                "finished": status == Status.FINISHED,
+                "gold": gold if status != Status.DEAD else False,
             }
         )
         texts.append(text)
@@ -76,14 +76,16 @@ def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) ->
         made: dict[Any, int] = {index: beams[index] for index in range(width)}
         for walker in range(trace.parents.shape[1]):
             status = int(trace.status[decision, width + walker])
-            if status == EMPTY:
+            if status == Status.EMPTY:
                 continue
             stands_for: Any = int(trace.same_as[decision, width + walker])
-            if status == DEAD:  # the dead aren't merged in the search; alike ones are one node
+            if (
+                status == Status.DEAD
+            ):  # the dead aren't merged in the search; alike ones are one node
                 steps = trace.steps[decision, walker]
                 stands_for = (int(trace.parents[decision, walker]), steps.tobytes())
             if stands_for not in made:
-                leader = walker if status == DEAD else stands_for - width
+                leader = walker if status == Status.DEAD else stands_for - width
                 made[stands_for] = add(decision, leader)
             node = made[stands_for]
             if node >= 0:
@@ -94,7 +96,7 @@ def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) ->
             if rank < 0:
                 continue
             key: Any = candidate
-            if candidate >= width and int(trace.status[decision, candidate]) == DEAD:
+            if candidate >= width and int(trace.status[decision, candidate]) == Status.DEAD:
                 steps = trace.steps[decision, candidate - width]
                 key = (int(trace.parents[decision, candidate - width]), steps.tobytes())
             after[int(rank)] = made[key]

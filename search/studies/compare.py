@@ -67,7 +67,7 @@ def parser() -> Parser:
     out.add_argument("--limit", type=whole_number(1), default=QUERIES, help="queries a set at most")
     out.add_argument("--policy", default="embedded:policy", help="a model")
     out.add_argument("--prm", default="embedded:prm", help="its reward model")
-    out.add_argument("--batch_size", type=whole_number(1), default=24)
+    out.add_argument("--batch-size", type=whole_number(1), default=24)
     out.add_argument("--runs", default="runs/compare", help="directory for what is done so far")
     out.add_argument("--out", default="results/compare.json", help="table to write")
     return out

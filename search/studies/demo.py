@@ -60,7 +60,7 @@ def parser() -> Parser:
     out.add_argument("--limit", type=whole_number(1), default=QUERIES, help="queries at most")
     out.add_argument("--policy", default="embedded:policy", help="a model")
     out.add_argument("--prm", default="embedded:prm", help="its reward model")
-    out.add_argument("--batch_size", type=whole_number(1), default=24)
+    out.add_argument("--batch-size", type=whole_number(1), default=24)
     out.add_argument("--out", default="runs/demo", help="directory for what it writes")
     return out
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from search.core.beam import FINISHED, LIVE
-from search.core.config import SearchConfig
+from search.core.beam import beam_search
+from search.core.config import Execution, SearchConfig
+from search.core.interfaces import Memory, Setup, Status
 from search.core.output import SearchOutput
-from search.decoder import DecoderPolicy, DecoderReward, Prompts
+from search.decoder import (
+    MEMORY,
+    DecoderPolicy,
+    DecoderReward,
+    ModelCache,
+    Prompts,
+    new_cache,
+    prefill,
+)
 from search.host.batches import Models, record_keys, run_methods
 from search.methods import GUIDED, Method, fine_grained_search, method_config, sample_rollouts
 from toolprm_jax.annotation.labels import GRANULARITY
@@ -32,7 +42,7 @@ BASE = SearchConfig(
     max_tokens=96,
     max_step_tokens=48,
     pool_size=192,
-    pass_sizes=2,
+    execution=Execution(pass_sizes=2),
     trace=True,
 )
 
@@ -129,16 +139,39 @@ def test_the_policy_with_its_cache_equals_a_plain_forward(
             np.testing.assert_allclose(found.log_prob[row, rank], total, atol=1e-3)
 
 
+class WithTokens(NamedTuple):
+    """A model's cache, and the token in each slot of the pool."""
+
+    model: ModelCache
+    tokens: Any  # int32[B, P]
+
+
+def store(cache: Any, queries: Any, slots: Any, own: Any) -> Any:
+    """As `MEMORY.store`, of both kinds of caches."""
+    if not isinstance(cache, WithTokens):
+        return MEMORY.store(cache, queries, slots, own)
+    tokens = cache.tokens.at[queries[:, None], slots].set(own[1], mode="drop")
+    return WithTokens(MEMORY.store(cache.model, queries, slots, own[0]), tokens)
+
+
+def permute(cache: Any, order: Any) -> Any:
+    """As `MEMORY.permute`, of both kinds of caches."""
+    if not isinstance(cache, WithTokens):
+        return MEMORY.permute(cache, order)
+    moved = jnp.take_along_axis(cache.tokens, jnp.minimum(order, order.shape[1] - 1), axis=1)
+    return WithTokens(MEMORY.permute(cache.model, order), moved)
+
+
 @dataclass(frozen=True)
 class Spy(DecoderPolicy):
     """A policy that tells what it was asked and what it answered."""
 
     asked: list[Any] = field(default_factory=list, hash=False)
 
-    def expand(self, params: Any, cache: Any, pool: Any, lanes: Any) -> Any:
-        logits, own = super().expand(params, cache, pool, lanes)
-        jax.debug.callback(self.note, pool.tokens, lanes, logits)
-        return logits, own
+    def expand(self, params: Any, cache: Any, lanes: Any) -> Any:
+        logits, own = super().expand(params, cache.model, lanes)
+        jax.debug.callback(self.note, cache.tokens, lanes, logits)
+        return logits, (own, lanes.tokens)
 
     def note(self, tokens: Any, lanes: Any, logits: Any) -> None:
         """Keeps the path to each lane, in order, and the logits after it."""
@@ -146,9 +179,8 @@ class Spy(DecoderPolicy):
         for at in np.argwhere(lanes.active):
             row, lane = at.tolist()
             query = int(lanes.queries[row])
-            slots = [*np.flatnonzero(lanes.ancestors[row, lane]), lanes.slots[row, lane]]
-            path = tuple(tokens[query, slots].tolist())
-            assert lanes.tokens[row, lane] == path[-1]
+            above = tokens[query, np.flatnonzero(lanes.ancestors[row, lane])].tolist()
+            path = (*above, int(lanes.tokens[row, lane]))
             self.asked.append((query, path[1:], np.asarray(logits)[row, lane]))
 
 
@@ -158,17 +190,21 @@ def test_all_logits_of_every_token_equal_a_plain_forward(models: Models, plain, 
     keys, prompts = queries
     spy = Spy(models.policy.model)
     few = Prompts(prompts.tokens[:3], prompts.lengths[:3])
-    jax.block_until_ready(
-        fine_grained_search(
-            spy,
-            DecoderReward.of(models.prm.model, models.prm.codec.contract),
-            (models.policy.params, models.prm.params),
-            keys[:3],
-            few,
-            models.grammar,
-            replace(BASE, trace=False, max_tokens=48),
-        )
+    config = replace(BASE, trace=False, max_tokens=48)
+    caches = [
+        new_cache(prefill(each.model, each.params, few), few.lengths, config.pool_size)
+        for each in (models.policy, models.prm)
+    ]
+    setup = Setup(
+        spy,
+        DecoderReward.of(models.prm.model, models.prm.codec.contract),
+        Memory(store, permute),
+        models.grammar,
+        (models.policy.params, models.prm.params),
+        (WithTokens(caches[0], jnp.zeros((3, config.pool_size), jnp.int32)), caches[1]),
     )
+    roots = few.tokens[jnp.arange(3), few.lengths - 1]
+    jax.block_until_ready(jax.jit(partial(beam_search, setup, config=config))(keys[:3], roots))
     jax.effects_barrier()
     known: dict[Any, np.ndarray] = {}
     for query, path, logits in sorted(spy.asked, key=lambda asked: -len(asked[1])):
@@ -204,7 +240,7 @@ def test_every_marker_of_every_candidate_equals_a_plain_forward(
                     tokens = beams[int(trace.parents[at][walker])] + steps[steps >= 0].tolist()
                 if trace.rank[at][index] >= 0:
                     kept[int(trace.rank[at][index])] = tokens
-                if walker < 0 or trace.status[at][index] not in (LIVE, FINISHED):
+                if walker < 0 or trace.status[at][index] not in (Status.LIVE, Status.FINISHED):
                     continue
                 for kind, log_p in zip(
                     trace.events[at][walker], trace.log_p[at][walker], strict=True
@@ -309,7 +345,7 @@ def test_one_beam_at_temperature_zero_is_greedy(models: Models, queries) -> None
     )
     np.testing.assert_array_equal(fine.tokens, greedy.tokens)
     np.testing.assert_array_equal(fine.status, greedy.status)
-    assert (np.asarray(greedy.status) == FINISHED).any()
+    assert (np.asarray(greedy.status) == Status.FINISHED).any()
 
 
 def test_fine_grained_with_an_orm_is_best_of_n(models: Models, queries) -> None:

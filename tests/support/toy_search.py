@@ -11,10 +11,9 @@ import numpy as np
 from plain_search import Reference
 
 from search.core.beam import beam_search
-from search.core.config import SearchConfig
-from search.core.lanes import Lanes, Memory
+from search.core.config import Execution, SearchConfig
+from search.core.interfaces import Lanes, Memory, Setup
 from search.core.output import SearchOutput
-from search.core.pool import Pool
 from search.grammar.schema import Schema
 from search.grammar.tracker import grammar_from_pieces
 from toolprm_jax.grammar.automaton import tables
@@ -38,14 +37,14 @@ GRAMMAR = grammar_from_pieces(PIECES, VOCAB, END, "list")
 class ToyPolicy:
     """Logits that depend on the last token and the depth."""
 
-    def expand(self, params, cache, pool: Pool, lanes: Lanes):
+    def expand(self, params, cache, lanes: Lanes):
         return params["logits"][lanes.tokens, lanes.depths % PHASES], ()
 
 
 class ToyReward:
     """Log-probabilities that depend on the token with the boundary, the kind and the depth."""
 
-    def judge(self, params, cache, pool: Pool, lanes: Lanes, kinds):
+    def judge(self, params, cache, lanes: Lanes, kinds):
         return params["judge"][lanes.tokens, kinds, lanes.depths % PHASES], ()
 
 
@@ -65,18 +64,16 @@ def toy_params(seed: int):
 def toy_search(
     params, keys, config: SearchConfig, schema: Schema | None = None, guided: bool = True
 ) -> SearchOutput:
-    return beam_search(
+    setup = Setup(
         ToyPolicy(),
         ToyReward() if guided else None,
         Memory(lambda cache, queries, slots, own: cache, lambda cache, order: cache),
         GRAMMAR,
         (params, params),
-        keys,
-        jnp.full(keys.shape, ROOT),
         (None, None),
-        config,
         schema,
     )
+    return beam_search(setup, keys, jnp.full(keys.shape, ROOT), config)
 
 
 def own_results(output: SearchOutput) -> SearchOutput:
@@ -106,8 +103,5 @@ BASE = SearchConfig(
     max_step_tokens=6,
     max_tokens=24,
     pool_size=128,
-    lane_width=2,
-    prm_lane_width=3,
-    max_lanes=6,
-    pass_sizes=2,
+    execution=Execution(lane_width=2, prm_lane_width=3, max_lanes=6, pass_sizes=2),
 )

@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", choices=SPLITS, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--count", type=int, required=True, help="groups")
-    parser.add_argument("--group_size", type=int, default=1, help="queries that share their tools")
+    parser.add_argument("--group-size", type=int, default=1, help="queries that share their tools")
     parser.add_argument("--masked", type=float, default=1.0, help="share of the groups")
     parser.add_argument("--out", required=True, help="record JSONL to write")
     return run_command(parser, _write, argv)

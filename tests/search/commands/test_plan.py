@@ -10,7 +10,7 @@ import pytest
 
 from search.commands.plan import plan_search
 from search.commands.search import main
-from search.core.config import SearchConfig
+from search.core.config import Execution, SearchConfig
 from search.host.sharded import place_models
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.sharding import make_mesh
@@ -19,7 +19,9 @@ SHAPE = DecoderConfig(
     vocab_size=512, hidden_size=32, intermediate_size=64, num_layers=2, num_heads=4,
     num_kv_heads=4, head_dim=8,
 )  # fmt: skip
-CONFIG = SearchConfig(num_beams=2, beam_width=2, max_tokens=32, pool_size=64, pass_sizes=1)
+CONFIG = SearchConfig(
+    num_beams=2, beam_width=2, max_tokens=32, pool_size=64, execution=Execution(pass_sizes=1)
+)
 
 
 def test_the_plan_counts_what_a_device_holds() -> None:

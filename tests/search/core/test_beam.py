@@ -12,10 +12,9 @@ import pytest
 from plain_search import Beam
 from toy_search import BASE, own_results, reference, toy_params, toy_search
 
-from search.core.beam import FINISHED, LIVE
 from search.core.config import Aggregate
+from search.core.interfaces import Status
 from search.core.sampling import sample_token, tempered
-from search.core.walk import DEAD
 from toolprm_jax.grammar.runner import initial
 from toolprm_jax.grammar.types import Kind
 
@@ -49,7 +48,7 @@ def test_equals_the_plain_search(name: str) -> None:
     keys = jax.random.split(jax.random.key(7), BATCH)
     output = toy_search(params, keys, config)
     plain = reference(params)
-    words = {LIVE: "live", FINISHED: "finished", DEAD: "dead"}
+    words = {Status.LIVE: "live", Status.FINISHED: "finished", Status.DEAD: "dead"}
     seen = set()
     for row in range(6):
         beams, sampled = plain.search(keys[row], config)
@@ -60,7 +59,7 @@ def test_equals_the_plain_search(name: str) -> None:
         for rank, beam in enumerate(beams):
             length = int(output.lengths[row, rank])
             assert output.tokens[row, rank, :length].tolist() == beam.tokens
-            assert words[int(output.status[row, rank])] == beam.status
+            assert words[Status(int(output.status[row, rank]))] == beam.status
             np.testing.assert_allclose(output.log_prob[row, rank], beam.log_prob, rtol=1e-4)
             if beam.status != "dead":
                 np.testing.assert_allclose(output.score[row, rank], beam.score, rtol=1e-5)
@@ -169,7 +168,7 @@ def test_limits_are_flagged() -> None:
     assert not output.flags.pool_overflow.any()
     assert 0 < output.flags.step_overflow.sum() < BATCH
     assert 0 < output.flags.length_overflow.sum() < BATCH
-    left = (output.status == LIVE).any(axis=1) & (output.status[:, 0] != FINISHED)
+    left = (output.status == Status.LIVE).any(axis=1) & (output.status[:, 0] != Status.FINISHED)
     np.testing.assert_array_equal(output.flags.decision_overflow, left)
     assert left.any()
     assert (output.lengths <= 5).all()
@@ -258,7 +257,7 @@ def test_with_room_for_all_the_search_is_exhaustive() -> None:
     expected = sorted(complete.values(), key=lambda beam: (-beam.score, -beam.log_prob))
     assert dropped > len(expected) >= 4
     output = toy_search(params, jax.random.split(jax.random.key(1), 1), config)
-    found = np.flatnonzero(output.status[0] == FINISHED)
+    found = np.flatnonzero(output.status[0] == Status.FINISHED)
     assert len(found) == len(expected) < config.num_beams
     for rank, beam in zip(found, expected, strict=True):
         length = int(output.lengths[0, rank])

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from toy_search import GRAMMAR, ROOT, VOCAB
 
-from search.core.config import SearchConfig
+from search.core.config import Execution, SearchConfig
 from search.decoder import DecoderPolicy, DecoderReward, Prompts
 from search.methods import fine_grained_search
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, KeyValues, init_params
@@ -106,7 +106,7 @@ def test_no_temporary_is_as_large_as_the_prompts_keys_and_values() -> None:
     prompts = Prompts(jnp.full((BATCH, length), ROOT), jnp.asarray([length, 3]))
     lowered = fine_grained_search.lower(
         DecoderPolicy(model), DecoderReward(model, (2, 3, 4, 5, 6), (7, 8)), (weights, weights),
-        keys, prompts, GRAMMAR, replace(CONFIG, max_lanes=32), (one, one),
+        keys, prompts, GRAMMAR, replace(CONFIG, execution=Execution(max_lanes=32)), (one, one),
     )  # fmt: skip
     compiled = lowered.compile()
     text, memory = compiled.as_text(), compiled.memory_analysis()

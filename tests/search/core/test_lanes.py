@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_search import BASE, own_results, toy_params, toy_search
 
-from search.core.config import SearchConfig
+from search.core.config import Execution
 from search.core.lanes import Lanes, Memory, Rows, in_passes, make_lanes
 from search.core.pool import compact
 from search.decoder import ModelCache, new_cache, permute_cache, store_lanes
@@ -47,7 +47,7 @@ def visits(counts: Any, lane_width: int, max_lanes: int) -> Any:
     empty = jnp.zeros((batch, LONGEST), jnp.int32)
     width = min(lane_width, LONGEST)
     carry = (empty, jnp.int32(1))
-    config = SearchConfig(max_lanes=max_lanes)
+    config = Execution(max_lanes=max_lanes)
     return in_passes(run, memory, counts, LONGEST, width, config, empty, carry)
 
 
@@ -166,9 +166,17 @@ def test_patience_changes_no_result(explore: Any) -> None:
     params = toy_params(11)
     keys = jax.random.split(jax.random.key(12), 6)
     config = replace(BASE, trace=True, explore=explore)
-    in_step = own_results(toy_search(params, keys, replace(config, patience=1.0)))
+    in_step = own_results(
+        toy_search(params, keys, replace(config, execution=replace(config.execution, patience=1.0)))
+    )
     assert len(set(in_step.decisions.tolist())) > 1
     for patience in (0.0, 0.5):
-        out = own_results(toy_search(params, keys, replace(config, patience=patience)))
+        out = own_results(
+            toy_search(
+                params,
+                keys,
+                replace(config, execution=replace(config.execution, patience=patience)),
+            )
+        )
         for a, b in zip(jax.tree.leaves(in_step), jax.tree.leaves(out), strict=True):
             np.testing.assert_array_equal(a, b)

@@ -14,8 +14,8 @@ import pytest
 from plain_search import Beam, Reference
 from toy_search import BASE, reference, toy_params, toy_search
 
-from search.core.beam import FINISHED
 from search.core.config import SearchConfig
+from search.core.interfaces import Status
 from search.core.sampling import tempered
 from search.methods import method_config
 from toolprm_jax.grammar.automaton import tables
@@ -215,7 +215,7 @@ def test_token_beam_equals_a_plain_one() -> None:
     output = toy_search(PARAMS, jax.random.split(jax.random.key(0), 1), config, guided=False)
     beams = plain_token_beam(reference(PARAMS), 6, BASE.max_tokens)[:3]
     assert beams
-    finished = np.flatnonzero(output.status[0] == FINISHED)
+    finished = np.flatnonzero(output.status[0] == Status.FINISHED)
     assert len(finished) == len(beams)
     for rank, beam in enumerate(beams):
         length = int(output.lengths[0, rank])

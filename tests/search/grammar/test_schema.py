@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from plain_schema import fits, violations
 from toy_search import BASE, ROOT, reference, toy_params, toy_search
 
-from search.core.beam import FINISHED
+from search.core.interfaces import Status
 from search.grammar.check import Check
 from search.grammar.schema import (
     ANYTHING,
@@ -347,7 +347,7 @@ def test_pruning_equals_the_plain_search(offered: str) -> None:
         refused_all = counted(beams[0].data) > 0
         assert bool(output.flags.schema_violation[row]) == refused_all
         violated += refused_all
-        kept += int(output.status[row, 0] == FINISHED)
+        kept += int(output.status[row, 0] == Status.FINISHED)
     assert kept >= 4
     assert violated >= (4 if offered == "none" else 0)
     assert output.costs.schema_pruned.sum() > 0

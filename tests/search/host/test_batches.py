@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from search.core.config import SearchConfig
+from search.core.config import Execution, SearchConfig
 from search.core.output import SearchOutput
 from search.core.walk import nothing_yet
 from search.decoder import Prompts
@@ -131,7 +131,12 @@ def test_no_method_pays_for_compiling(models: Models, monkeypatch: pytest.Monkey
     monkeypatch.setattr("search.host.batches.time", SimpleNamespace(perf_counter=lambda: compiled))
     records = list(masked_corpus(7, "heldout", 3))
     base = SearchConfig(
-        num_beams=1, beam_width=2, max_tokens=8, max_step_tokens=8, pool_size=64, pass_sizes=1
+        num_beams=1,
+        beam_width=2,
+        max_tokens=8,
+        max_step_tokens=8,
+        pool_size=64,
+        execution=Execution(pass_sizes=1),
     )
     methods: tuple[Method, ...] = ("greedy", "best_of_n")
     try:

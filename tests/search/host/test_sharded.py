@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from toy_search import own_results
 
-from search.core.config import SearchConfig
+from search.core.config import Execution, SearchConfig
 from search.core.output import SearchOutput
 from search.decoder import DecoderPolicy, DecoderReward, Prompts
 from search.host.batches import Models, make_batches, record_keys
@@ -27,7 +27,12 @@ from toolprm_jax.records.types import DataError
 from toolprm_jax.toolworld.masked import masked_corpus
 
 CONFIG = SearchConfig(
-    num_beams=2, beam_width=2, max_step_tokens=24, max_tokens=48, pool_size=128, pass_sizes=2
+    num_beams=2,
+    beam_width=2,
+    max_step_tokens=24,
+    max_tokens=48,
+    pool_size=128,
+    execution=Execution(pass_sizes=2),
 )
 
 

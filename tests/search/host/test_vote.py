@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from toy_search import BASE, PIECES, toy_params, toy_search
 
-from search.core.beam import FINISHED
+from search.core.interfaces import Status
 from search.core.output import SearchOutput
-from search.core.walk import DEAD
 from search.host.vote import canonical_calls, majority_vote
 from search.methods import method_config
 from toolprm_jax.grammar.automaton import tables
@@ -72,22 +71,22 @@ def voted(*beams: tuple[int, int, float]) -> tuple[int, list[float]]:
 
 
 def test_equal_answers_add_up() -> None:
-    done, dead = FINISHED, DEAD
+    done, dead = Status.FINISHED, Status.DEAD
     best, score = voted((done, 1, -1.0), (done, 1, -3.0), (done, 1, -2.0), (dead, 1, -0.5))
     assert best == 2  # the likelier spelling of the answer with two votes
     assert score == [0.25, 0.5, 0.5, 0.0]
 
 
 def test_copies_are_votes() -> None:
-    assert voted((FINISHED, 1, -1.0), (FINISHED, 3, -9.0))[0] == 1
+    assert voted((Status.FINISHED, 1, -1.0), (Status.FINISHED, 3, -9.0))[0] == 1
 
 
 def test_the_likelier_wins_a_tie() -> None:
-    assert voted((FINISHED, 2, -5.0), (FINISHED, 2, -4.0))[0] == 1
+    assert voted((Status.FINISHED, 2, -5.0), (Status.FINISHED, 2, -4.0))[0] == 1
 
 
 def test_without_a_whole_completion_the_answer_stays() -> None:
-    assert voted((DEAD, 1, -1.0), (DEAD, 1, -2.0)) == (0, [0.0, 0.0])
+    assert voted((Status.DEAD, 1, -1.0), (Status.DEAD, 1, -2.0)) == (0, [0.0, 0.0])
 
 
 def test_votes_are_those_of_independent_samples() -> None:
@@ -107,7 +106,7 @@ def test_votes_are_those_of_independent_samples() -> None:
     result = majority_vote(found, calls_of)
     decided = 0
     for row in range(6):
-        whole = np.flatnonzero(trace.status[row, 0, samples:] == FINISHED)
+        whole = np.flatnonzero(trace.status[row, 0, samples:] == Status.FINISHED)
         steps = np.asarray(trace.steps[row, 0])[whole]
         counts = Counter(canonical_calls(calls_of(tokens.tolist())) for tokens in steps)
         best = int(result.best[row])

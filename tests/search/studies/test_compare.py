@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.core.config import SearchConfig
+from search.core.config import Execution, SearchConfig
 from search.host.batches import Models
 from search.report.tables import RESULT_KEYS
 from search.studies import compare, tune
@@ -24,7 +24,12 @@ from toolprm_jax.tokens.steps_file import rollout_from_json
 from toolprm_jax.toolworld.masked import masked_corpus
 
 TINY = SearchConfig(
-    num_beams=2, beam_width=2, max_tokens=48, max_step_tokens=24, pool_size=128, pass_sizes=1
+    num_beams=2,
+    beam_width=2,
+    max_tokens=48,
+    max_step_tokens=24,
+    pool_size=128,
+    execution=Execution(pass_sizes=1),
 )
 
 
