@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from search.core import SearchConfig
-from search.host import Models, run_methods
+from search.host import ModelPair, Searcher, run_methods
 from toolprm_jax.annotation import exact_match
 from toolprm_jax.model.files import load
 from toolprm_jax.toolworld import masked_corpus
@@ -38,13 +38,13 @@ def main() -> None:
     budgets = [(0, m) for m in FIXED] + list(ADAPTIVE)
     if args.quick:
         budgets = [(0, 4), (1, 4)]
-    models = Models(load("embedded:policy"), load("embedded:prm"))
+    models = ModelPair(load("embedded:policy"), load("embedded:prm"))
     records = list(masked_corpus(91, "heldout", count))
     rows = []
     for probe, width in budgets:
         config = replace(BASE, probe_width=probe, beam_width=width)
         run = run_methods(
-            models, records, ["fine_grained"], config, seed=0, batch_size=min(count, 24)
+            Searcher(models, config), records, ["fine_grained"], seed=0, batch_size=min(count, 24)
         )["fine_grained"]
         right = [a.finished and exact_match(a.record, a.calls) for a in run.answers]
         cost = {
@@ -57,7 +57,7 @@ def main() -> None:
                 "beam_width": width,
                 "right": round(float(np.mean(right)), 4),
                 **cost,
-                "seconds": round(run.seconds, 1),
+                "seconds": round(run.spent.seconds, 1),
             }
         )
         print(rows[-1], file=sys.stderr)

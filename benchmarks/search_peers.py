@@ -31,9 +31,8 @@ from held_out import held_out
 from torch_search import CachedSearch, TextSearch, Width, torch_model
 
 from search.core import SearchConfig
-from search.decoder import DecoderPolicy, DecoderReward
-from search.host import Models, make_batches, record_keys
-from search.methods import fine_grained_search, method_config
+from search.host import ModelPair, make_batches, record_keys
+from search.methods import method_config, search
 from toolprm_jax.model.files import load
 
 DECISIONS = 6
@@ -44,7 +43,9 @@ QUICK_GRID = ((1, 4, 16),)
 TOLERANCE = 1e-3
 
 
-def ours(models: Models, queries: int, width: Width) -> tuple[Callable[[], Any], list[list[int]]]:
+def ours(
+    models: ModelPair, queries: int, width: Width
+) -> tuple[Callable[[], Any], list[list[int]]]:
     """Our search, compiled, and its prompts."""
     policy, prm = models.policy, models.prm
     assert prm is not None
@@ -57,10 +58,10 @@ def ours(models: Models, queries: int, width: Width) -> tuple[Callable[[], Any],
         pool_size=2048,
     )
     batch = next(make_batches(policy.codec, held_out(policy.codec, queries), queries, 1))
-    statics = DecoderPolicy(policy.model), DecoderReward.of(prm.model, prm.codec.contract)
-    params, keys = (policy.params, prm.params), record_keys(0, batch.records)
-    inputs = (params, keys, batch.prompts, models.grammar, method_config("fine_grained", base))
-    program = fine_grained_search.lower(*statics, *inputs).compile()
+    keys = record_keys(0, batch.records)
+    config = method_config("fine_grained", base)
+    inputs = (models.models(guided=True), keys, batch.prompts, config)
+    program = search.lower(*inputs).compile()
     tokens, lengths = np.asarray(batch.prompts.tokens), np.asarray(batch.prompts.lengths)
     prompts = [row[:length].tolist() for row, length in zip(tokens, lengths, strict=True)]
     return lambda: jax.device_get(program(*inputs)), prompts
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one query, one decision")
     args = parser.parse_args()
     torch.manual_seed(0)
-    models = Models(load("embedded:policy"), load("embedded:prm"))
+    models = ModelPair(load("embedded:policy"), load("embedded:prm"))
     assert models.prm is not None
     peers = torch_model(models.policy), torch_model(models.prm)
     rows = []

@@ -29,9 +29,9 @@ import numpy as np
 from held_out import PROMPT_TOKENS, held_out
 
 from search.core import SearchConfig
-from search.decoder import DecoderPolicy, DecoderReward, Prompts
-from search.host import Models, make_batches, record_keys
-from search.methods import fine_grained_search, method_config, prefill_prompts
+from search.decoder import Prompts, prefill
+from search.host import ModelPair, make_batches, record_keys
+from search.methods import method_config, search
 from toolprm_jax.grammar import Kind
 from toolprm_jax.model import step_logits
 from toolprm_jax.model.files import load
@@ -40,6 +40,9 @@ from toolprm_jax.tokens import TreeBatch, TreeBuilder, pack
 BASE = SearchConfig(num_beams=4, beam_width=16, beta=0.1, pool_size=2048)
 SHORT_PROMPT = 250  # tokens
 ROW_STEP = 64  # tokens that the rows of candidates without sharing are padded to
+
+
+prefill_prompts = jax.jit(prefill, static_argnames="model")
 
 
 class Sample(NamedTuple):
@@ -54,7 +57,7 @@ class Bench:
     """The models, and queries in batches of any size and prompt length."""
 
     def __init__(self) -> None:
-        self.models = Models(load("embedded:policy"), load("embedded:prm"))
+        self.models = ModelPair(load("embedded:policy"), load("embedded:prm"))
 
     def inputs(self, queries: int, prompt_tokens: int) -> tuple[jax.Array, Prompts]:
         """Keys and prompts of about so many tokens, at least those of the query's own tools."""
@@ -75,11 +78,8 @@ class Bench:
         self, config: SearchConfig, keys: jax.Array, prompts: Prompts
     ) -> Callable[[], Sample]:
         """A compiled search."""
-        policy, prm = self.models.policy, self.models.prm
-        assert prm is not None
-        statics = DecoderPolicy(policy.model), DecoderReward.of(prm.model, prm.codec.contract)
-        inputs = ((policy.params, prm.params), keys, prompts, self.models.grammar, config)
-        program = fine_grained_search.lower(*statics, *inputs).compile()
+        inputs = (self.models.models(guided=True), keys, prompts, config)
+        program = search.lower(*inputs).compile()
 
         def run() -> Sample:
             start = time.perf_counter()
@@ -101,14 +101,13 @@ class Bench:
         apart, keys, many = _apart(config, keys, prompts)
         count = len(keys)
         one = jax.tree.map(lambda x: x[:1], prompts)
-        statics = DecoderPolicy(policy.model), DecoderReward.of(prm.model, prm.codec.contract)
 
         def caches() -> Any:
             known = [prefill_prompts(m.model, m.params, one) for m in (policy, prm)]
             return jax.tree.map(lambda x: jnp.repeat(x, count, axis=1), tuple(known))
 
-        inputs = ((policy.params, prm.params), keys, many, self.models.grammar, apart)
-        program = fine_grained_search.lower(*statics, *inputs, caches()).compile()
+        inputs = (self.models.models(guided=True), keys, many, apart)
+        program = search.lower(*inputs, caches()).compile()
 
         def run() -> Sample:
             start = time.perf_counter()
@@ -122,13 +121,12 @@ class Bench:
         self, config: SearchConfig, keys: jax.Array, prompts: Prompts
     ) -> Callable[[], Sample]:
         """The first decision of one query, each candidate a query of its own."""
-        policy, prm = self.models.policy, self.models.prm
+        prm = self.models.prm
         assert prm is not None
         apart, keys, many = _apart(config, keys, prompts)
         count = len(keys)
-        inputs = ((policy.params, None), keys, many)
-        static = DecoderPolicy(policy.model), None
-        decode = fine_grained_search.lower(*static, *inputs, self.models.grammar, apart).compile()
+        inputs = (self.models.models(guided=False), keys, many, apart)
+        decode = search.lower(*inputs).compile()
         prompt = prompts.tokens[0, : int(prompts.lengths[0])].tolist()
         contract = prm.codec.contract
 
@@ -158,7 +156,7 @@ class Bench:
 
         def run() -> Sample:
             start = time.perf_counter()
-            out = decode(*inputs, self.models.grammar, apart)
+            out = decode(*inputs)
             batch = rows(out.tokens, out.lengths, size)
             jax.block_until_ready(judged(prm.params, batch))
             new = float(jnp.sum(out.lengths)) + count * len(prompt)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch  # pyright: ignore[reportMissingImports]
 from transformers import AutoModelForCausalLM, DynamicCache, StoppingCriteria, StoppingCriteriaList
 
-from search.host import Models
+from search.host import ModelPair
 from toolprm_jax.grammar import Kind
 from toolprm_jax.grammar import runner as grammar
 from toolprm_jax.model.files import LoadedModel, save_model
@@ -71,7 +71,7 @@ class _Boundary(StoppingCriteria):
 class _Search:
     """What both searches share: grammar, selection, and the loop over decisions."""
 
-    def __init__(self, models: Models, torch_models: tuple[Any, Any], width: Width) -> None:
+    def __init__(self, models: ModelPair, torch_models: tuple[Any, Any], width: Width) -> None:
         assert models.prm is not None
         self.codec: Codec = models.policy.codec
         self.contract = models.prm.codec.contract

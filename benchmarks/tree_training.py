@@ -34,7 +34,6 @@ import optax
 
 from toolprm_jax.annotation import completions, label_completion
 from toolprm_jax.model import Decoder, DecoderConfig, init_params, prm_sums
-from toolprm_jax.model.files import TOKENIZER
 from toolprm_jax.records import Record, read_records
 from toolprm_jax.tokens import (
     Codec,
@@ -49,7 +48,7 @@ from toolprm_jax.tokens import (
     pack,
     prm_trees,
 )
-from toolprm_jax.toolworld import masked_corpus
+from toolprm_jax.toolworld import TOKENIZER, masked_corpus
 from train.flops import training_flops
 
 ROLLOUTS, GOLD_SHARE = 9, 0.7

@@ -14,6 +14,7 @@ from toolprm_jax.model import Decoder, KeyValues, Params
 from toolprm_jax.tokens import Contract
 
 from .core import Lanes, Memory, buckets, smallest
+from .grammar import Grammar
 
 _BLOCK = 64  # slots that a prune moves at once, and the fewest that are read
 
@@ -183,3 +184,25 @@ class DecoderReward:
         hidden, own = run_lanes(self.model, params, cache, lanes)
         pair: Any = self.model.apply(params, hidden, self.label_ids, method=Decoder.label_logits)
         return jax.nn.log_sigmoid(pair[..., 1] - pair[..., 0]), own
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["params", "grammar"],
+    meta_fields=["policy", "prm"],
+)
+@dataclass(frozen=True)
+class Models:
+    """Policy and reward model as a jitted search takes them: a pytree of arrays.
+
+    Attributes:
+      policy: proposes tokens; static.
+      prm: scores decisions, or None to rank by likelihood; static.
+      params: of both; new ones do not compile again.
+      grammar: from `make_grammar`.
+    """
+
+    policy: DecoderPolicy
+    prm: DecoderReward | None
+    params: tuple[Params, Params]
+    grammar: Grammar

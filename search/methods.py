@@ -29,7 +29,7 @@ from .core import (
     nothing_yet,
     walk_on,
 )
-from .decoder import MEMORY, DecoderPolicy, DecoderReward, Prompts, new_cache, prefill
+from .decoder import MEMORY, DecoderPolicy, Models, Prompts, new_cache, prefill
 from .grammar import Grammar, Schema, initial
 
 Method = Literal["greedy", "sample", "token_beam", "majority_vote", "best_of_n", "fine_grained"]
@@ -82,17 +82,11 @@ def method_config(
     return replace(one, temperature=temperature, explore="sample")
 
 
-prefill_prompts = jax.jit(prefill, static_argnames="model")
-
-
-@partial(jax.jit, static_argnames=("policy", "prm"))
-def fine_grained_search(
-    policy: DecoderPolicy,
-    prm: DecoderReward | None,
-    params: tuple[Params, Params],
+@jax.jit
+def search(
+    models: Models,
     keys: Array,
     prompts: Prompts,
-    grammar: Grammar,
     config: SearchConfig,
     prefilled: tuple[KeyValues | None, KeyValues | None] = (None, None),
     schema: Schema | None = None,
@@ -100,15 +94,12 @@ def fine_grained_search(
     """Searches for the calls that answer a batch of queries; jitted, one compilation per shape.
 
     Args:
-      policy: proposes tokens; static.
-      prm: scores decisions, or None to rank by likelihood; static.
-      params: parameters of the policy and of the PRM; new ones do not compile again.
+      models: policy and reward model; without the latter beams rank by likelihood.
       keys: key[B], one per query; consumed. A query's result depends on its own key and prompt
         alone, not on the batch.
       prompts: int32[B, T] right-padded tokens and int32[B] lengths.
-      grammar: from `make_grammar`.
       config: see `method_config`; its leaves may change without compiling again.
-      prefilled: the prompts' keys and values from `prefill_prompts`, for the policy and the PRM;
+      prefilled: the prompts' keys and values from `prefill`, for the policy and the reward model;
         computed here where None.
       schema: from `make_schema`, where `config.schema` is "prune".
 
@@ -117,16 +108,24 @@ def fine_grained_search(
 
     Source: arXiv:2510.14703, fine-grained beam search.
     """
-    models = (policy.model, None if prm is None else prm.model)
+    decoders = (models.policy.model, models.prm and models.prm.model)
     caches: list[Any] = []
-    for model, weights, known in zip(models, params, prefilled, strict=True):
+    for model, weights, known in zip(decoders, models.params, prefilled, strict=True):
         if model is None:
             caches.append(None)
             continue
         prompt = known if known is not None else prefill(model, weights, prompts)
         caches.append(new_cache(prompt, prompts.lengths, config.pool_size))
     roots = jnp.take_along_axis(prompts.tokens, prompts.lengths[:, None] - 1, axis=1)[:, 0]
-    setup = Setup(policy, prm, MEMORY, grammar, params, (caches[0], caches[1]), schema)
+    setup = Setup(
+        models.policy,
+        models.prm,
+        MEMORY,
+        models.grammar,
+        models.params,
+        (caches[0], caches[1]),
+        schema,
+    )
     return beam_search(setup, keys, roots, config)
 
 

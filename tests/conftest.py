@@ -25,6 +25,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # An accidental broadcast between ranks is a bug, not a convenience.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+# What the tests compile is of no use to anybody later.
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
 # Plots are written to files only.
 os.environ.setdefault("MPLBACKEND", "Agg")
 # The tests read local files only; a hub name that slips in must fail at once.

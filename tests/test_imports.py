@@ -93,12 +93,123 @@ def test_no_module_reads_pickles() -> None:
     assert violations(files_of(*ROOMS), UNSAFE) == []
 
 
+# What each room of a package may import of it, besides itself; see docs/architecture.md.
+_LIBRARY = {
+    "command": {"records"},
+    "cache": set(),
+    "progress": set(),
+    "grammar": set(),
+    "records": {"grammar"},
+    "masking": {"grammar", "records", "annotation", "command"},
+    "annotation": {"grammar", "records", "command", "progress"},
+    "tokens": {"grammar", "records", "annotation", "command"},
+    "model": {"grammar", "records", "annotation", "tokens", "command", "cache"},
+    "toolworld": {"grammar", "records", "masking", "annotation", "tokens", "model", "command"},
+    "plan": {"records", "tokens", "model", "toolworld", "command"},
+}
+_CORE = {"grammar", "core"}
+_HOST = {*_CORE, "decoder", "methods", "report"}
+_SEARCH = {
+    "grammar": set(),
+    "core": {"grammar"},
+    "decoder": _CORE,
+    "methods": {*_CORE, "decoder"},
+    "report": set(),
+    "host": _HOST,
+    "commands": {*_HOST, "host"},
+    "studies": {*_HOST, "host"},
+}
+ARROWS = {"toolprm_jax": _LIBRARY, "search": _SEARCH}
+# Where the embedded models lie: paths alone, which loading a model by name needs.
+EXCEPTIONS = {("toolprm_jax/model/files/loading.py", "toolprm_jax.toolworld.embedded")}
+
+
+def room_of(module: str) -> tuple[str, str]:
+    """Package and room of a module's absolute name; the room is "" for the package's face."""
+    parts = module.split(".")
+    return parts[0], parts[1] if len(parts) > 1 and parts[1] in ARROWS.get(parts[0], {}) else ""
+
+
+def crossings(package: str) -> Iterator[tuple[Path, int, str]]:
+    """Imports of one room of a package in another: file, line, absolute name."""
+    for path in files_of(package):
+        here = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))[1]
+        for line, module in imported_modules(path):
+            if room_of(module)[0] == package and here and room_of(module)[1] != here:
+                yield path, line, module
+
+
+@pytest.mark.parametrize("package", sorted(ARROWS))
+def test_rooms_import_only_those_below(package: str) -> None:
+    found = []
+    for path, line, module in crossings(package):
+        name = str(path.relative_to(ROOT))
+        here = path.relative_to(ROOT).with_suffix("").parts[1]
+        if (name, module.rpartition(".")[0]) in EXCEPTIONS:
+            continue
+        if room_of(module)[1] not in ARROWS[package][here]:
+            found.append(f"{name}:{line} imports {module}")
+    assert found == []
+
+
+@pytest.mark.parametrize("package", [*sorted(ARROWS), "train", "benchmarks"])
+def test_rooms_are_entered_by_their_face(package: str) -> None:
+    """What another room may use, its `__init__.pyi` lists."""
+    found = []
+    for path in files_of(package):
+        mine = ".".join(path.relative_to(ROOT).parts[:2]) if package in ARROWS else package
+        for line, module in imported_modules(path):
+            top, room = room_of(module)
+            depth = len(module.split("."))
+            sub = module.startswith("toolprm_jax.model.files.")
+            entered = room and depth > 3 + sub and f"{top}.{room}" != mine
+            is_package = (ROOT / top / room).is_dir()
+            name = (str(path.relative_to(ROOT)), module.rpartition(".")[0])
+            if entered and is_package and name not in EXCEPTIONS:
+                found.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
+    assert found == []
+
+
+def test_the_embedded_paths_import_nothing() -> None:
+    path = ROOT / "toolprm_jax" / "toolworld" / "embedded.py"
+    assert {module for _, module in imported_modules(path)} == {
+        "__future__.annotations",
+        "pathlib.Path",
+    }
+
+
+def test_no_room_looks_into_another_by_path() -> None:
+    found = [
+        str(path.relative_to(ROOT))
+        for path in files_of(*ROOMS)
+        if ".parent.parent" in (text := path.read_text(encoding="utf-8")) or "parents[" in text
+        if "__file__" in text
+    ]
+    assert found == []
+
+
+def test_the_faces_import_no_jax() -> None:
+    program = (
+        "import sys, toolprm_jax, search\n"
+        "toolprm_jax.Record, toolprm_jax.read_records, toolprm_jax.label_completion\n"
+        f"print(*sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+
+
 # What prepares data sets and runs on clusters; NumPy comes with the packages that they are for.
-WITH_NUMPY = {"dataset": "tensorflow_datasets", "beam": "apache_beam"}
+WITH_NUMPY = {"dataset": "tensorflow_datasets", "pipeline": "apache_beam"}
+_NO_JAX = ("grammar", "records", "masking", "annotation")
+WITHOUT_JAX = tuple(f"toolprm_jax/{room}" for room in _NO_JAX)
+    f"toolprm_jax/{room}" for room in ("grammar", "records", "masking", "annotation")
+)
 
 
 def annotation_files(*, with_numpy: bool) -> list[Path]:
-    found = files_of("toolprm_jax/annotation")
+    found = [*files_of(*WITHOUT_JAX), ROOT / "toolprm_jax" / "command.py"]
     return [path for path in found if (path.stem in WITH_NUMPY) == with_numpy]
 
 

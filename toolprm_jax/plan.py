@@ -17,9 +17,10 @@ from rich.table import Table
 
 from .command import Parser
 from .model import DecoderConfig
-from .model.files import CONFIG_FILE, EMBEDDED, TOKENIZER, config_from_hf, load_weights, read_json
+from .model.files import CONFIG_FILE, config_from_hf, load_weights, read_json
 from .records import DataError
 from .tokens import Codec, Contract, load_tokenizer
+from .toolworld import EMBEDDED, TOKENIZER
 
 # Bytes of memory of one JAX device, from its maker's data sheet, by `device_kind`.
 MEMORY = {

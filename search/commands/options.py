@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
 from functools import partial
-from typing import Any
 
 import jax
 
+from toolprm_jax.cache import keep_programs
 from toolprm_jax.command import Parser, whole_number
 from toolprm_jax.model import param_shardings
 from toolprm_jax.model.files import LoadedModel, load
 from toolprm_jax.records import FORMATS
 
-from ..host import search_mesh
+from ..host import dtype_for, search_mesh
 
 
 def add_records(parser: Parser, required: bool = True) -> None:
@@ -27,7 +27,7 @@ def add_records(parser: Parser, required: bool = True) -> None:
 
 
 def add_devices(parser: Parser) -> None:
-    """Adds --tensor and --dtype."""
+    """Adds --tensor, --dtype and --compilation-cache."""
     parser.add_argument(
         "--tensor",
         type=whole_number(1),
@@ -39,11 +39,12 @@ def add_devices(parser: Parser) -> None:
         choices=("bfloat16", "float32"),
         help="of weights and caches (default: float32 on a CPU, else bfloat16)",
     )
-
-
-def dtype_for(dtype: str | None, devices: Sequence[Any]) -> str:
-    """What --dtype says, or what suits the devices."""
-    return dtype or ("float32" if devices[0].platform == "cpu" else "bfloat16")
+    parser.add_argument(
+        "--compilation-cache",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep compiled programs, in JAX_COMPILATION_CACHE_DIR or the user's cache folder",
+    )
 
 
 def load_spread(name: str, args: argparse.Namespace, template: str | None = None) -> LoadedModel:
@@ -57,6 +58,9 @@ def load_spread(name: str, args: argparse.Namespace, template: str | None = None
     Raises:
       DataError: there is no such model, or there are fewer devices than --tensor.
     """
+    if args.compilation_cache:
+        keep_programs()
     mesh = search_mesh(args.batch_size, args.tensor)
     dtype = dtype_for(args.dtype, jax.local_devices())
+    print(f"loading {name} in {dtype}", file=sys.stderr)
     return load(name, template, dtype, partial(param_shardings, mesh))

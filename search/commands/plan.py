@@ -13,7 +13,7 @@ from toolprm_jax.model import Decoder, DecoderConfig, abstract_params, make_mesh
 from toolprm_jax.plan import Plan, any_codec, make_plan
 
 from ..core import SearchConfig
-from ..decoder import DecoderPolicy, DecoderReward, Prompts
+from ..decoder import DecoderPolicy, DecoderReward, Models, Prompts
 from ..grammar import grammar_from_pieces
 from ..host import sharded_search
 
@@ -77,14 +77,16 @@ def plan_search(
     lengths = jnp.ones(batch_size, jnp.int32)
     lowered = sharded_search.lower(
         mesh,
-        DecoderPolicy(Decoder(policy)),
-        None if prm is None else DecoderReward.of(Decoder(prm), contract),
-        params,
+        Models(
+            DecoderPolicy(Decoder(policy)),
+            None if prm is None else DecoderReward.of(Decoder(prm), contract),
+            params,
+            laid_out(lambda: grammar, whole),
+        ),
         laid_out(lambda: jax.random.split(jax.random.key(0), batch_size), along),
         laid_out(
             lambda: Prompts(jnp.zeros((batch_size, prompt_tokens), jnp.int32), lengths), along
         ),
-        laid_out(lambda: grammar, whole),
         laid_out(lambda: config, whole),
     )
     parts = {"policy": params[0], **({} if prm is None else {"reward model": params[1]})}

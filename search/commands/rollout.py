@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 from annotated_types import Ge
-from tqdm import tqdm
 
 from toolprm_jax.command import Parser, number, run_command, whole_number
+from toolprm_jax.progress import Progress
 from toolprm_jax.records import write_resumable
 from toolprm_jax.tokens import TEMPLATES
 
@@ -55,10 +55,10 @@ def _rollout(args: argparse.Namespace) -> int:
     }
 
     def lines(skip: int) -> Iterator[dict[str, Any]]:
-        rest = rollouts(policy, records, skip=skip, **options)
-        yield from tqdm(
-            rest, total=len(records), initial=skip, unit="record", mininterval=1.0, disable=None
-        )
+        with Progress(len(records), "record", done=skip) as bar:
+            for line in rollouts(policy, records, skip=skip, **options):
+                yield line
+                bar.update()
 
     key = [digest_of(policy, records), options, jax.__version__, jax.default_backend()]
     write_resumable(args.out, key, lines)

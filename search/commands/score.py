@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, get_args
 
-from tqdm import tqdm
+import numpy as np
 
 from toolprm_jax.command import Parser, distinct_files, run_command, whole_number
 from toolprm_jax.grammar import Kind
 from toolprm_jax.model import Completion, StepScore, score_rollouts
+from toolprm_jax.progress import Progress
 from toolprm_jax.records import (
     DataError,
     Record,
@@ -24,13 +25,13 @@ from toolprm_jax.records import (
     read_rollout_rows,
 )
 
-from ..core import Aggregate, SearchConfig
+from ..core import Aggregate, SearchConfig, aggregate
 from ..host import place_queries, search_mesh
 from .options import add_devices, add_records, load_spread
 
 
-def aggregate(steps: Sequence[StepScore], how: Aggregate) -> float | None:
-    """The score of a completion, as `aggregate_scores` has it; None if it is no whole call list.
+def score_of(steps: Sequence[StepScore], how: Aggregate) -> float | None:
+    """The score of a completion, as the search has it; None if it is no whole call list.
 
     Args:
       steps: its decisions, in firing order.
@@ -38,10 +39,8 @@ def aggregate(steps: Sequence[StepScore], how: Aggregate) -> float | None:
     """
     if not steps or steps[-1].kind is not Kind.TOTAL_FINISH:
         return None
-    p = [step.p for step in steps]
-    if how == "product":
-        return sum(math.log(value) if value else -math.inf for value in p)
-    return {"last": p[-1], "min": min(p), "mean": sum(p) / len(p)}[how]
+    log_p = np.asarray([math.log(step.p) if step.p else -math.inf for step in steps])
+    return float(aggregate(log_p, np.ones(len(steps), bool), how))
 
 
 def parser() -> Parser:
@@ -108,7 +107,7 @@ def _score(args: argparse.Namespace) -> int:
             rows=args.batch_size,
             place=lambda batch: place_queries(mesh, batch)[0],
         )
-        for found in tqdm(scores, unit="record", mininterval=1.0, disable=None):
+        for found in _shown(scores):
             row, rollouts = rows.pop(0)
             for index, (text, steps) in enumerate(zip(rollouts.completions, found, strict=True)):
                 if isinstance(steps, DataError):
@@ -120,7 +119,7 @@ def _score(args: argparse.Namespace) -> int:
                         "id": rollouts.id,
                         "completion": text,
                         "steps": [_step(step) for step in steps],
-                        "score": aggregate(steps, args.aggregate),
+                        "score": score_of(steps, args.aggregate),
                     }
                 )
         if not scored:
@@ -129,6 +128,13 @@ def _score(args: argparse.Namespace) -> int:
     print(f"{scored} completions scored in {args.out}")
     print(f"{len(reasons)} rows or completions rejected, see {rejects_path}")
     return 0
+
+
+def _shown(scores: Iterable[Any]) -> Iterator[Any]:
+    with Progress(None, "record") as bar:
+        for found in scores:
+            yield found
+            bar.update()
 
 
 def _step(step: StepScore) -> dict[str, Any]:

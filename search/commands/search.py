@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import jax
 
 from toolprm_jax.command import Parser, add_fields, run_command, whole_number
 from toolprm_jax.model import abstract_params, num_params
 from toolprm_jax.plan import add_plan, planned_devices, print_plan, shape_of
-from toolprm_jax.records import DataError, write_jsonl
+from toolprm_jax.records import DataError, read_rows, write_resumable
 from toolprm_jax.tokens import TEMPLATES
 
 from ..core import Execution, SearchConfig
-from ..host import Models, flag_counts, read_queries, run_methods
+from ..host import Searcher, digest_of, dtype_for, read_queries
 from ..methods import GUIDED, METHODS, method_config
-from ..report import search_tree, write_search_picture
-from .options import add_devices, add_records, dtype_for, load_spread
+from .options import add_devices, add_records
 from .plan import plan_search
 
 # Fields of `SearchConfig` that are options.
@@ -128,41 +132,60 @@ def _search(args: argparse.Namespace) -> int:
         if getattr(args, name) is None:
             raise DataError(f"--{name}: expected a file")
     records = read_queries(args.records, args.format, args.limit)
-    policy = load_spread(args.policy, args, args.template)
-    models = Models(policy, load_spread(args.prm, args) if guided else None)
-    run = run_methods(
-        models,
-        records,
-        [args.method],
-        base,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        max_shapes=args.max_shapes,
-        profile=args.profile,
+    searcher = Searcher.load(
+        args.policy,
+        args.prm if guided else None,
+        method=args.method,
+        template=args.template,
+        dtype=args.dtype,
         tensor=args.tensor,
-    )[args.method]
-    write_jsonl(args.out, (answer.to_json() for answer in run.answers))
-    if args.trace:
-        for index, answer in enumerate(run.answers):
-            tree = search_tree(models.policy.codec, answer, run.config, args.prm or "none")
-            write_search_picture(Path(args.trace) / f"{index:05d}.html", tree)
-    for flag, count in flag_counts(run.answers).items():
-        remedy = f"; {REMEDIES[flag]} raises the limit" if flag in REMEDIES else ""
-        print(f"warning: {count} of {len(run.answers)} answers: {flag}{remedy}", file=sys.stderr)
-    print(
-        json.dumps(
-            {
-                "method": args.method,
-                "queries": len(run.answers),
-                "finished": sum(answer.finished for answer in run.answers),
-                "seconds": round(run.seconds, 3),
-                "compile_seconds": round(run.compile_seconds, 3),
-                "compilations": run.compilations,
-                **({"parts": {k: round(v, 6) for k, v in run.parts.items()}} if run.parts else {}),
-            }
-        )
+        compilation_cache=args.compilation_cache,
+        **{field.name: getattr(base, field.name) for field in dataclasses.fields(base)},
     )
+
+    def lines(skip: int) -> Iterator[dict[str, Any]]:
+        answers = searcher.many(
+            records,
+            seed=args.seed,
+            batch_size=args.batch_size,
+            max_shapes=args.max_shapes,
+            trace=args.trace is not None,
+            skip=skip,
+            profile=args.profile,
+        )
+        for index, answer in enumerate(answers, start=skip):
+            if args.trace:
+                answer.tree(Path(args.trace) / f"{index:05d}.html")
+            yield answer.to_json()
+
+    digests = [digest_of(one, records) for one in (searcher.pair.policy, searcher.pair.prm) if one]
+    settings = [str(searcher.config), args.method, args.seed, args.batch_size, args.max_shapes]
+    write_resumable(
+        args.out, [digests, settings, args.tensor, jax.__version__, jax.default_backend()], lines
+    )
+    _report(args, searcher)
     return 0
+
+
+def _report(args: argparse.Namespace, searcher: Searcher) -> None:
+    """Says what the answers file holds, and what this run spent."""
+    answers: list[Any] = [row.value for row in read_rows(args.out)]
+    flags = Counter(flag for answer in answers for flag in answer["flags"])
+    for flag, count in sorted(flags.items()):
+        remedy = f"; {REMEDIES[flag]} raises the limit" if flag in REMEDIES else ""
+        print(f"warning: {count} of {len(answers)} answers: {flag}{remedy}", file=sys.stderr)
+    spent = searcher.spent
+    summary = {
+        "method": args.method,
+        "queries": len(answers),
+        "finished": sum(answer["finished"] for answer in answers),
+        "seconds": round(spent.seconds, 3),
+        "compile_seconds": round(spent.compile_seconds, 3),
+        "compilations": searcher.programs.compilations,
+    }
+    if spent.parts:
+        summary["parts"] = {part: round(seconds, 6) for part, seconds in spent.parts.items()}
+    print(json.dumps(summary))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

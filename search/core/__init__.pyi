@@ -10,6 +10,7 @@ from .interfaces import Policy as Policy
 from .interfaces import Reward as Reward
 from .interfaces import Setup as Setup
 from .interfaces import Status as Status
+from .judge import aggregate as aggregate
 from .lanes import buckets as buckets
 from .lanes import make_lanes as make_lanes
 from .lanes import smallest as smallest

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from ..grammar import MAX_EVENTS
-from .config import SearchConfig
+from .config import Aggregate, SearchConfig
 from .interfaces import Cache, Lanes, Own, Setup, Status
 from .lanes import Rows, in_passes, make_lanes
-from .pool import Pool, compact, take
+from .pool import Pool, compact
 from .scopes import REWARD
 from .walk import Walkers
 
@@ -92,14 +94,30 @@ def aggregate_scores(pool: Pool, paths: Array, config: SearchConfig) -> Array:
     """
     labelled = is_labelled(pool.events, config.labelled)
     mine = paths[..., None] & labelled[:, None]  # [B, C, P, E]
-    log_p = pool.log_p[:, None]
-    if config.aggregate == "min":
-        return jnp.exp(jnp.min(jnp.where(mine, log_p, 0.0), axis=(2, 3)))
-    if config.aggregate == "product":
-        return jnp.sum(jnp.where(mine, log_p, 0.0), axis=(2, 3))
-    if config.aggregate == "mean":
-        total = jnp.sum(jnp.where(mine, jnp.exp(log_p), 0.0), axis=(2, 3))
-        return total / jnp.maximum(jnp.sum(mine, axis=(2, 3)), 1)
-    flat = mine.reshape(*mine.shape[:2], -1)
-    last = flat.shape[-1] - 1 - jnp.argmax(flat[..., ::-1], axis=-1)
-    return jnp.exp(take(pool.log_p.reshape(pool.log_p.shape[0], -1), last))
+    log_p = jnp.broadcast_to(pool.log_p[:, None], mine.shape)
+    flat = (*mine.shape[:2], -1)
+    return aggregate(log_p.reshape(flat), mine.reshape(flat), config.aggregate)
+
+
+def aggregate(log_p: Any, among: Any, how: Aggregate) -> Any:
+    """The score of a completion, or of many, from those of its decisions.
+
+    Args:
+      log_p: float[..., n], log-probability of "+" at each decision, in firing order; of NumPy or
+        JAX.
+      among: bool[..., n], those that count.
+      how: what becomes of them.
+
+    Returns:
+      float[...]: the last, the smallest or the mean probability, or the sum of logarithms.
+    """
+    xp = log_p.__array_namespace__()
+    if how == "product":
+        return xp.sum(xp.where(among, log_p, 0.0), axis=-1)
+    if how == "min":
+        return xp.exp(xp.min(xp.where(among, log_p, 0.0), axis=-1))
+    if how == "mean":
+        total = xp.sum(xp.where(among, xp.exp(log_p), 0.0), axis=-1)
+        return total / xp.maximum(xp.sum(among, axis=-1), 1)
+    last = among.shape[-1] - 1 - xp.argmax(xp.flip(among, axis=-1), axis=-1)
+    return xp.exp(xp.take_along_axis(log_p, last[..., None], axis=-1)[..., 0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from toolprm_jax.tokens import Codec, Granularity
 from ..core import SearchOutput, Trace
 from ..decoder import Prompts
 from ..methods import Method
+from ..report import write_search_picture
 from .confidence import By, confidence
 
 
@@ -33,6 +35,17 @@ class Answer:
     cost: dict[str, int]
     flags: tuple[str, ...]
     trace: Trace | None = None  # of this query alone
+    drawing: dict[str, Any] | None = None  # the tree of a traced search, see `search_tree`
+
+    def tree(self, path: str | Path) -> None:
+        """Draws the search as an HTML page that needs nothing else.
+
+        Raises:
+          ValueError: the search was not traced.
+        """
+        if self.drawing is None:
+            raise ValueError("the search was not traced: ask with trace=True")
+        write_search_picture(path, self.drawing)
 
     def to_json(self) -> dict[str, Any]:
         """A line of an answers file."""

@@ -16,9 +16,9 @@ from toolprm_jax.model import Decoder, KeyValues, Params, make_mesh, param_shard
 from toolprm_jax.records import DataError
 
 from ..core import SearchConfig, SearchOutput
-from ..decoder import DecoderPolicy, DecoderReward, Prompts, prefill
+from ..decoder import Models, Prompts, prefill
 from ..grammar import Grammar, Schema
-from ..methods import Rollouts, fine_grained_search, sample_rollouts
+from ..methods import Rollouts, sample_rollouts, search
 
 _WHOLE = PartitionSpec()
 _QUERIES = PartitionSpec("data")
@@ -99,41 +99,34 @@ def sharded_prefill(mesh: Mesh, model: Decoder, params: Params, prompts: Prompts
     return mapped(params, prompts)
 
 
-@partial(jax.jit, static_argnames=("mesh", "policy", "prm"))
+@partial(jax.jit, static_argnames="mesh")
 def sharded_search(
     mesh: Mesh,
-    policy: DecoderPolicy,
-    prm: DecoderReward | None,
-    params: tuple[Params, Params],
+    models: Models,
     keys: Array,
     prompts: Prompts,
-    grammar: Grammar,
     config: SearchConfig,
     prefilled: tuple[KeyValues | None, KeyValues | None] = (None, None),
     schema: Schema | None = None,
 ) -> SearchOutput:
-    """`fine_grained_search` on a mesh; a query's result is the same on any.
+    """`search.search` on a mesh; a query's result is the same on any.
 
     With a data axis alone each device goes at its own pace: no collective joins them. Along a
     tensor axis the models are spread, and then all devices run the same passes.
 
     Args:
       mesh: static; the queries must divide along its data axis, and fsdp must be 1.
-      policy: as in `fine_grained_search`, like all that follows.
-      prm: likewise.
-      params: from `place_models`.
+      models: with parameters from `place_models`.
       keys: from `place_queries`.
       prompts: from `place_queries`.
-      grammar: from `make_grammar`.
       config: its leaves may change without compiling again.
       prefilled: from `sharded_prefill`; computed here where None.
       schema: from `place_queries`.
     """
-    inputs = (_WHOLE, _QUERIES, _QUERIES, _WHOLE, _WHOLE, _PREFILLED, _QUERIES)
-    search = partial(fine_grained_search, policy, prm)
+    inputs = (_WHOLE, _QUERIES, _QUERIES, _WHOLE, _PREFILLED, _QUERIES)
     config = replace(config, execution=replace(config.execution, in_step=_in_step(mesh)))
     mapped = _over_queries(mesh, search, inputs, _QUERIES)
-    return mapped(params, keys, prompts, grammar, config, prefilled, schema)
+    return mapped(models, keys, prompts, config, prefilled, schema)
 
 
 @partial(jax.jit, static_argnames=("mesh", "model", "count", "max_tokens"))

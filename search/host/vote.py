@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from toolprm_jax.records import Call
+from toolprm_jax.tokens import Codec
 
 from ..core import SearchOutput, Status
+from ..methods import Method
+from .answers import calls_of as calls_in
 
 
 def canonical_calls(calls: Sequence[Call]) -> Hashable:
@@ -66,3 +69,11 @@ def majority_vote(
             likelihood = output.log_prob[row]
             best[row] = max(keys, key=lambda rank: (votes[keys[rank]], likelihood[rank]))
     return output._replace(best=best, score=score)
+
+
+def _by_calls(output: SearchOutput, codec: Codec) -> SearchOutput:
+    return majority_vote(output, lambda tokens: calls_in(codec, codec.decode(tokens)))
+
+
+# What chooses among the completions of a method on the host, after its search.
+VOTES: dict[Method, Callable[[SearchOutput, Codec], SearchOutput]] = {"majority_vote": _by_calls}

@@ -4,4 +4,3 @@ from .tables import results_table as results_table
 from .tables import write_json as write_json
 from .tables import write_results as write_results
 from .tables import write_search_picture as write_search_picture
-from .trace import search_tree as search_tree

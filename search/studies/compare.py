@@ -6,6 +6,7 @@ python -m search.studies.compare --runs runs/compare [--data FOLDER] [--out resu
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,17 +15,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from rich.console import Console
-from tqdm import tqdm
 
 from toolprm_jax.annotation import exact_match
+from toolprm_jax.cache import keep_programs
 from toolprm_jax.command import Parser, run_command, whole_number
-from toolprm_jax.model.files import load
+from toolprm_jax.progress import Progress
 from toolprm_jax.records import DataError, Record, read_records, read_rows, write_resumable
 from toolprm_jax.toolworld import masked_corpus
 
-from ..host import Models, configs_of, digest_of, search_batches
+from ..host import Searcher, digest_of, load_pair
 from ..report import results_table, write_results
-from .demo import CONFIG, METHODS, SEED, result_row
+from .demo import COMPARED, CONFIG, SEED, result_row
 
 QUERIES = 500  # of the corpus
 # Name -> file below --data.
@@ -74,41 +75,40 @@ def parser() -> Parser:
 
 
 def _lines(
-    models: Models, part: Part, batch_size: int, bar: tqdm[Any], skip: int
+    searcher: Searcher, part: Part, batch_size: int, bar: Progress, skip: int
 ) -> Iterator[dict[str, Any]]:
     """One line a batch: what every method answered, whether it is right, what it cost."""
-    for found in search_batches(
-        models,
+    for found in searcher.batches(
         part.records,
-        configs_of(models, METHODS, CONFIG),
+        {method: searcher.config_of(method) for method in COMPARED},
         seed=0,
         batch_size=batch_size,
         max_shapes=part.max_shapes,
         skip=skip,
-        note=bar.set_postfix_str,
+        bar=bar,
     ):
-        bar.update(len(found.indices))
+        indices = next(iter(found.values())).indices
         yield {
-            "records": [part.records[index].id for index in found.indices],
+            "records": [part.records[index].id for index in indices],
             "methods": {
                 method: {
-                    "seconds": found.seconds[method],
-                    "answers": [answer.to_json() for answer in answers],
+                    "seconds": mine.seconds,
+                    "answers": [answer.to_json() for answer in mine.answers],
                     "correct": [
                         answer.finished and exact_match(answer.record, answer.calls)
-                        for answer in answers
+                        for answer in mine.answers
                     ],
                 }
-                for method, answers in found.answers.items()
+                for method, mine in found.items()
             },
         }
 
 
-def table_rows(models: Models, part: Part, path: Path) -> list[dict[str, Any]]:
+def table_rows(searcher: Searcher, part: Part, path: Path) -> list[dict[str, Any]]:
     """Rows of the table from the lines of a data set that is done."""
-    totals: dict[str, Counter[str]] = {method: Counter() for method in METHODS}
+    totals: dict[str, Counter[str]] = {method: Counter() for method in COMPARED}
     seconds: Counter[str] = Counter()
-    correct: dict[str, list[bool]] = {method: [] for method in METHODS}
+    correct: dict[str, list[bool]] = {method: [] for method in COMPARED}
     for row in read_rows(path):
         line: Any = row.value
         for method, found in line["methods"].items():
@@ -116,26 +116,27 @@ def table_rows(models: Models, part: Part, path: Path) -> list[dict[str, Any]]:
             correct[method] += found["correct"]
             for answer in found["answers"]:
                 totals[method].update(answer["cost"])
-    configs = configs_of(models, METHODS, CONFIG)
     verdicts = {method: np.asarray(values) for method, values in correct.items()}
     return [
         {
             "dataset": part.name,
             **result_row(
                 method,
-                configs[method],
+                searcher.config_of(method),
                 verdicts[method],
                 verdicts["greedy"],
                 totals[method],
                 seconds[method],
             ),
         }
-        for method in METHODS
+        for method in COMPARED
     ]
 
 
 def _compare(args: argparse.Namespace) -> int:
-    models = Models(load(args.policy), load(args.prm))
+    keep_programs()
+    searcher = Searcher(load_pair(args.policy, args.prm), CONFIG)
+    pair = searcher.pair
     root = Path(args.runs)
     rows: list[dict[str, Any]] = []
     for part in parts(args.data, args.limit):
@@ -143,17 +144,17 @@ def _compare(args: argparse.Namespace) -> int:
             raise DataError(f"{part.name}: a record has no answers to compare with")
         path = root / f"{part.name}.jsonl"
         key = [
-            *(digest_of(loaded, part.records) for loaded in (models.policy, models.prm) if loaded),
-            *(str(CONFIG), args.batch_size, METHODS, jax.__version__, jax.default_backend()),
+            *(digest_of(loaded, part.records) for loaded in (pair.policy, pair.prm) if loaded),
+            *(str(CONFIG), args.batch_size, COMPARED, jax.__version__, jax.default_backend()),
         ]
-        with tqdm(total=len(part.records), unit="query", desc=part.name, mininterval=1.0) as bar:
+        print(part.name, file=sys.stderr)
+        with Progress(len(part.records) * len(COMPARED), "answer") as bar:
 
-            def lines(skip: int, part: Part = part, bar: tqdm[Any] = bar) -> Iterator[Any]:
-                bar.update(min(skip * args.batch_size, len(part.records)))
-                return _lines(models, part, args.batch_size, bar, skip)
+            def lines(skip: int, part: Part = part, bar: Progress = bar) -> Iterator[Any]:
+                return _lines(searcher, part, args.batch_size, bar, skip)
 
             write_resumable(path, key, lines)
-        rows += table_rows(models, part, path)
+        rows += table_rows(searcher, part, path)
         write_results(args.out, rows)
     for part in dict.fromkeys(row["dataset"] for row in rows):
         print(part)

@@ -18,24 +18,17 @@ import numpy as np
 from rich.console import Console
 
 from toolprm_jax.annotation import exact_match
+from toolprm_jax.cache import keep_programs
 from toolprm_jax.command import Parser, run_command, whole_number
-from toolprm_jax.model.files import load
 from toolprm_jax.records import FORMATS, DataError, Record, write_jsonl
 from toolprm_jax.toolworld import masked_corpus
 
 from ..core import SearchConfig
-from ..host import MethodRun, Models, flag_counts, read_queries, run_methods
+from ..host import MethodRun, Searcher, flag_counts, load_pair, read_queries, run_methods
 from ..methods import Method
-from ..report import (
-    bootstrap_interval,
-    paired_bootstrap,
-    results_table,
-    search_tree,
-    write_results,
-    write_search_picture,
-)
+from ..report import bootstrap_interval, paired_bootstrap, results_table, write_results
 
-METHODS: tuple[Method, ...] = ("greedy", "best_of_n", "fine_grained")
+COMPARED: tuple[Method, ...] = ("greedy", "best_of_n", "fine_grained")
 # N and M were fixed before any run, aggregate and beta set on queries of their own: see
 # toolprm_jax/toolworld/CHECKPOINTS.md.
 CONFIG = SearchConfig(
@@ -48,7 +41,7 @@ CONFIG = SearchConfig(
     max_step_tokens=48,
     pool_size=1024,
 )
-QUERIES = 48
+QUERIES = 24
 SEED = 2024  # of the held-out queries; the training corpus and its checks use others
 
 
@@ -60,7 +53,7 @@ def parser() -> Parser:
     out.add_argument("--limit", type=whole_number(1), default=QUERIES, help="queries at most")
     out.add_argument("--policy", default="embedded:policy", help="a model")
     out.add_argument("--prm", default="embedded:prm", help="its reward model")
-    out.add_argument("--batch-size", type=whole_number(1), default=24)
+    out.add_argument("--batch-size", type=whole_number(1), default=4, help="queries at once")
     out.add_argument("--out", default="runs/demo", help="directory for what it writes")
     return out
 
@@ -127,15 +120,10 @@ def _demo(args: argparse.Namespace) -> int:
         raise DataError(f"{args.records}: no record has answers to compare with")
     if len(known) < len(records):
         print(f"{len(records) - len(known)} records without answers left out", file=sys.stderr)
-    models = Models(load(args.policy), load(args.prm))
-    runs = run_methods(
-        models,
-        known,
-        METHODS,
-        replace(CONFIG, trace=True),
-        seed=0,
-        batch_size=min(args.batch_size, len(known)),
-    )
+    keep_programs()
+    pair = load_pair(args.policy, args.prm)
+    searcher = Searcher(pair, replace(CONFIG, trace=True))
+    runs = run_methods(searcher, known, COMPARED, seed=0, batch_size=args.batch_size, max_shapes=1)
     correct = {
         method: np.asarray(
             [exact_match(a.record, a.calls) if a.finished else False for a in run.answers]
@@ -148,21 +136,22 @@ def _demo(args: argparse.Namespace) -> int:
         for answer in run.answers:
             cost.update(answer.cost)
         rows.append(
-            result_row(method, run.config, correct[method], correct["greedy"], cost, run.seconds)
+            result_row(
+                method, run.config, correct[method], correct["greedy"], cost, run.spent.seconds
+            )
         )
     write_results(out / "results.json", rows)
     for run in runs.values():
         write_jsonl(out / f"answers_{run.method}.jsonl", (a.to_json() for a in run.answers))
     fine = runs["fine_grained"]
     drawn = _pictured(fine, correct["fine_grained"], correct["greedy"])
-    tree = search_tree(models.policy.codec, fine.answers[drawn], fine.config, args.prm)
-    write_search_picture(out / "search.html", tree)
+    fine.answers[drawn].tree(out / "search.html")
 
     Console(width=110).print(results_table(rows))
     for run in runs.values():
         for flag, count in flag_counts(run.answers).items():
             print(f"{run.method}: {count} of {len(run.answers)} answers: {flag}")
-    compiled = sum(run.compile_seconds for run in runs.values())
+    compiled = sum(run.spent.compile_seconds for run in runs.values())
     total = time.perf_counter() - started
     print(f"{total:.0f} s in all, {compiled:.0f} s of it compilation (not in the table)")
     print(f"results: {out / 'results.json'}; one search as a picture: {out / 'search.html'}")

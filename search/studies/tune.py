@@ -27,7 +27,7 @@ from toolprm_jax.model.files import LoadedModel, load
 from toolprm_jax.records import FORMATS, DataError, Record, read_records
 from toolprm_jax.tokens import Rollout, TreeBatch, TreeBuilder, marked_path, pack, read_steps
 
-from ..core import Aggregate
+from ..core import Aggregate, aggregate
 
 BETAS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 _ROW_STEP = 256  # rows are padded to a multiple of it, so that few lengths are compiled
@@ -106,12 +106,9 @@ def candidates(
     return out
 
 
-def aggregate(log_p: NDArray[np.float32], name: Aggregate) -> float:
-    """A candidate's score from those of its decisions, as the search takes it."""
-    if name == "product":
-        return float(log_p.sum())
-    p = np.exp(log_p)
-    return float({"last": p[-1], "min": p.min(), "mean": p.mean()}[name])
+def _score_of(candidate: Candidate, how: Aggregate) -> float:
+    among = np.ones(len(candidate.log_p), bool)
+    return float(aggregate(candidate.log_p, among, how))
 
 
 def accuracies(groups: Sequence[Sequence[Candidate]]) -> dict[str, Any]:
@@ -137,8 +134,7 @@ def accuracies(groups: Sequence[Sequence[Candidate]]) -> dict[str, Any]:
         "betas": list(BETAS),
         **{
             name: [
-                chosen(lambda c, n=name, b=beta: aggregate(c.log_p, n) + b * c.log_prob)
-                for beta in BETAS
+                chosen(lambda c, n=name, b=beta: _score_of(c, n) + b * c.log_prob) for beta in BETAS
             ]
             for name in get_args(Aggregate)
         },

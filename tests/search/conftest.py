@@ -10,7 +10,7 @@ import jax
 import optax
 import pytest
 
-from search.host.batches import Models
+from search.host.pair import ModelPair
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
 from toolprm_jax.model.files.hf import save_model
 from toolprm_jax.model.files.loading import load
@@ -89,5 +89,5 @@ def tiny_pair(small_codec: Codec, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
-def models(tiny_pair: Pair) -> Models:
-    return Models(load(tiny_pair.policy), load(tiny_pair.prm))
+def models(tiny_pair: Pair) -> ModelPair:
+    return ModelPair(load(tiny_pair.policy), load(tiny_pair.prm))

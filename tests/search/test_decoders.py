@@ -25,8 +25,11 @@ from search.decoder import (
     new_cache,
     prefill,
 )
-from search.host.batches import Models, record_keys, run_methods
-from search.methods import GUIDED, Method, fine_grained_search, method_config, sample_rollouts
+from search.host.batches import record_keys
+from search.host.pair import ModelPair
+from search.host.runs import run_methods
+from search.host.searcher import Searcher
+from search.methods import GUIDED, Method, method_config, sample_rollouts, search
 from toolprm_jax.annotation.labels import GRANULARITY
 from toolprm_jax.grammar.automaton import tables
 from toolprm_jax.grammar.runner import run
@@ -48,7 +51,7 @@ BASE = SearchConfig(
 
 
 @pytest.fixture(scope="module")
-def queries(models: Models):
+def queries(models: ModelPair):
     """Eight short held-out queries: keys and right-padded prompts."""
     records = sorted(
         masked_corpus(5, "heldout", 24), key=lambda r: len(models.policy.codec.prompt(r))
@@ -65,17 +68,8 @@ def padded(ids: list[list[int]], length: int) -> Prompts:
     return Prompts(jnp.asarray(tokens), jnp.asarray([len(prompt) for prompt in ids], jnp.int32))
 
 
-def search(models: Models, keys, prompts: Prompts, config: SearchConfig) -> SearchOutput:
-    assert models.prm is not None
-    return fine_grained_search(
-        DecoderPolicy(models.policy.model),
-        DecoderReward.of(models.prm.model, models.prm.codec.contract),
-        (models.policy.params, models.prm.params),
-        keys,
-        prompts,
-        models.grammar,
-        config,
-    )
+def guided(models: ModelPair, keys, prompts: Prompts, config: SearchConfig) -> SearchOutput:
+    return search(models.models(guided=True), keys, prompts, config)
 
 
 def rows(prompts: Prompts, row: int) -> Prompts:
@@ -83,16 +77,16 @@ def rows(prompts: Prompts, row: int) -> Prompts:
 
 
 @pytest.fixture(scope="module")
-def found(models: Models, queries) -> SearchOutput:
+def found(models: ModelPair, queries) -> SearchOutput:
     keys, prompts = queries
-    return jax.device_get(search(models, keys, prompts, BASE))
+    return jax.device_get(guided(models, keys, prompts, BASE))
 
 
 LENGTH = 512  # of a plain forward
 
 
 @pytest.fixture(scope="module")
-def plain(models: Models) -> tuple[Any, Any]:
+def plain(models: ModelPair) -> tuple[Any, Any]:
     """Forwards without a cache: the policy's log-probabilities, the PRM's answer at a place."""
     assert models.prm is not None
     policy, prm = models.policy, models.prm
@@ -184,7 +178,7 @@ class Spy(DecoderPolicy):
             self.asked.append((query, path[1:], np.asarray(logits)[row, lane]))
 
 
-def test_all_logits_of_every_token_equal_a_plain_forward(models: Models, plain, queries) -> None:
+def test_all_logits_of_every_token_equal_a_plain_forward(models: ModelPair, plain, queries) -> None:
     """With the rows of all queries packed together, and after prunes."""
     assert models.prm is not None
     keys, prompts = queries
@@ -219,7 +213,7 @@ def test_all_logits_of_every_token_equal_a_plain_forward(models: Models, plain, 
 
 
 def test_every_marker_of_every_candidate_equals_a_plain_forward(
-    models: Models, plain, queries, found: SearchOutput
+    models: ModelPair, plain, queries, found: SearchOutput
 ) -> None:
     """Each as a separate sample: the tokens up to the decision, and the marker after them."""
     assert models.prm is not None
@@ -264,14 +258,11 @@ def test_every_marker_of_every_candidate_equals_a_plain_forward(
     assert len(known) >= 30
 
 
-def test_greedy_is_a_plain_argmax_loop(models: Models, plain, queries) -> None:
+def test_greedy_is_a_plain_argmax_loop(models: ModelPair, plain, queries) -> None:
     keys, prompts = queries
     config = method_config("greedy", BASE)
     policy = models.policy
-    output = fine_grained_search(
-        DecoderPolicy(policy.model), None, (policy.params, None), keys, prompts, models.grammar,
-        config,
-    )  # fmt: skip
+    output = search(models.models(guided=False), keys, prompts, config)
     whole = 0
     for row in range(8):
         tokens = output.tokens[row, 0, : output.lengths[row, 0]].tolist()
@@ -292,10 +283,11 @@ def test_greedy_is_a_plain_argmax_loop(models: Models, plain, queries) -> None:
 
 def test_in_bfloat16_the_log_probabilities_are_nearly_the_same(tiny_pair, plain, queries) -> None:
     """Of the completions that the rounded models find, by the exact ones."""
-    rounded = Models(*(load(name, dtype="bfloat16") for name in tiny_pair))
+    policy, prm = (load(name, dtype="bfloat16") for name in tiny_pair)
+    rounded = ModelPair(policy, prm)
     keys, prompts = queries
     few = Prompts(prompts.tokens[:2], prompts.lengths[:2])
-    out = search(rounded, keys[:2], few, replace(BASE, trace=False))
+    out = guided(rounded, keys[:2], few, replace(BASE, trace=False))
     for row in range(2):
         best = int(out.best[row])
         tokens = out.tokens[row, best, : out.lengths[row, best]].tolist()
@@ -306,20 +298,20 @@ def test_in_bfloat16_the_log_probabilities_are_nearly_the_same(tiny_pair, plain,
         np.testing.assert_allclose(out.log_prob[row, best], total, atol=0.05 * len(tokens))
 
 
-def test_a_batch_gives_what_its_rows_give_alone(models: Models, queries, found) -> None:
+def test_a_batch_gives_what_its_rows_give_alone(models: ModelPair, queries, found) -> None:
     keys, prompts = queries
     for row in range(8):
-        alone = search(models, keys[row : row + 1], rows(prompts, row), BASE)
+        alone = guided(models, keys[row : row + 1], rows(prompts, row), BASE)
         np.testing.assert_array_equal(alone.tokens[0], found.tokens[row])
         np.testing.assert_array_equal(alone.status[0], found.status[row])
         np.testing.assert_allclose(alone.score[0], found.score[row], atol=1e-4)
         assert alone.costs.policy_tokens[0] == found.costs.policy_tokens[row]
 
 
-def test_padding_changes_nothing(models: Models, queries, found: SearchOutput) -> None:
+def test_padding_changes_nothing(models: ModelPair, queries, found: SearchOutput) -> None:
     keys, prompts = queries
     wider = Prompts(jnp.pad(prompts.tokens, ((0, 0), (0, 37)), constant_values=7), prompts.lengths)
-    output = search(models, keys, wider, BASE)
+    output = guided(models, keys, wider, BASE)
     np.testing.assert_array_equal(output.tokens, found.tokens)
     np.testing.assert_allclose(output.score, found.score, atol=1e-4)
 
@@ -330,29 +322,21 @@ def test_sharing_saves_tokens(found: SearchOutput) -> None:
     assert (found.costs.prm_tokens <= found.costs.unshared_prm_tokens + 8).all()
 
 
-def test_one_beam_at_temperature_zero_is_greedy(models: Models, queries) -> None:
+def test_one_beam_at_temperature_zero_is_greedy(models: ModelPair, queries) -> None:
     keys, prompts = queries
     narrow = replace(BASE, num_beams=1, beam_width=1, temperature=0.0, max_step_tokens=96)
-    fine = search(models, keys, prompts, method_config("fine_grained", narrow))
-    greedy = fine_grained_search(
-        DecoderPolicy(models.policy.model),
-        None,
-        (models.policy.params, None),
-        keys,
-        prompts,
-        models.grammar,
-        method_config("greedy", narrow),
-    )
+    fine = guided(models, keys, prompts, method_config("fine_grained", narrow))
+    greedy = search(models.models(guided=False), keys, prompts, method_config("greedy", narrow))
     np.testing.assert_array_equal(fine.tokens, greedy.tokens)
     np.testing.assert_array_equal(fine.status, greedy.status)
     assert (np.asarray(greedy.status) == Status.FINISHED).any()
 
 
-def test_fine_grained_with_an_orm_is_best_of_n(models: Models, queries) -> None:
+def test_fine_grained_with_an_orm_is_best_of_n(models: ModelPair, queries) -> None:
     keys, prompts = queries
     orm = replace(BASE, labelled=(int(Kind.TOTAL_FINISH),))
-    fine = search(models, keys, prompts, method_config("fine_grained", orm, "orm"))
-    best = search(models, keys, prompts, method_config("best_of_n", orm, "orm"))
+    fine = guided(models, keys, prompts, method_config("fine_grained", orm, "orm"))
+    best = guided(models, keys, prompts, method_config("best_of_n", orm, "orm"))
     for row in range(8):
         pair = [(output, int(output.best[row])) for output in (fine, best)]
         tokens = [np.asarray(output.tokens[row, rank]) for output, rank in pair]
@@ -361,7 +345,7 @@ def test_fine_grained_with_an_orm_is_best_of_n(models: Models, queries) -> None:
         np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
 
 
-def test_rollouts_are_the_walkers_of_a_search(models: Models, queries) -> None:
+def test_rollouts_are_the_walkers_of_a_search(models: ModelPair, queries) -> None:
     """Sampling K rollouts draws what best-of-n with n = K draws."""
     keys, prompts = queries
     count = 4
@@ -376,16 +360,18 @@ def test_rollouts_are_the_walkers_of_a_search(models: Models, queries) -> None:
         max_tokens=96,
     )
     wide = replace(BASE, num_beams=1, beam_width=count, trace=True, max_decisions=1)
-    traced = search(models, keys, prompts, method_config("best_of_n", wide)).trace
+    traced = guided(models, keys, prompts, method_config("best_of_n", wide)).trace
     assert traced is not None
     np.testing.assert_array_equal(rolled.tokens, traced.steps[:, 0])
 
 
-def test_methods_have_one_face(models: Models) -> None:
+def test_methods_have_one_face(models: ModelPair) -> None:
     records = list(masked_corpus(6, "heldout", 3))
     base = replace(BASE, num_beams=2, beam_width=2, max_tokens=32, schema="prune")
     methods: tuple[Method, ...] = ("greedy", "token_beam", "majority_vote", "fine_grained")
-    runs = run_methods(models, records, methods, base, seed=0, batch_size=2, progress=False)
+    runs = run_methods(
+        Searcher(models, base), records, methods, seed=0, batch_size=2, progress=False
+    )
     assert tuple(runs) == methods
     for method, outcome in runs.items():
         assert [answer.record.id for answer in outcome.answers] == [r.id for r in records]

@@ -13,9 +13,9 @@ from search.host.answers import calls_of
 from toolprm_jax.annotation.matching import exact_match
 from toolprm_jax.model.adapters import read_adapter
 from toolprm_jax.model.files.gguf import smollm2_file
-from toolprm_jax.model.files.loading import EMBEDDED
 from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.contract import Contract
+from toolprm_jax.toolworld.embedded import EMBEDDED
 
 MOST_BYTES = 12_000_000
 README = Path(__file__).resolve().parents[2] / "README.md"

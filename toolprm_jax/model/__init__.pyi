@@ -19,6 +19,7 @@ from .objectives import prm_sums as prm_sums
 from .objectives import step_logits as step_logits
 from .score import Completion as Completion
 from .score import StepScore as StepScore
+from .score import score_completion as score_completion
 from .score import score_rollouts as score_rollouts
 from .sharding import batch_sharding as batch_sharding
 from .sharding import make_mesh as make_mesh

@@ -9,6 +9,7 @@ from .jsonl import check_place as check_place
 from .jsonl import checked_file as checked_file
 from .jsonl import checked_rollouts as checked_rollouts
 from .jsonl import json_line as json_line
+from .jsonl import parse_json as parse_json
 from .jsonl import read_rollout_rows as read_rollout_rows
 from .jsonl import read_rows as read_rows
 from .jsonl import rollouts_of as rollouts_of
@@ -17,6 +18,7 @@ from .jsonl import write_jsonl as write_jsonl
 from .literals import LANGUAGES as LANGUAGES
 from .literals import literal_value as literal_value
 from .literals import plain_schema as plain_schema
+from .queries import query_record as query_record
 from .readers import FORMATS as FORMATS
 from .readers import read_records as read_records
 from .readers import record_from_json as record_from_json

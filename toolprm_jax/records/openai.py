@@ -30,9 +30,9 @@ def parse_conversation(row: Row) -> Sequence[Record]:
     Source: OpenAI's API reference (chat completions, fine-tuning); one record a turn: our choice.
     """
     record_id, value = row_object(row)
-    tools = _functions(list_of("tools", unpack("tools", value.pop("tools", []) or [])))
+    tools = bare_functions(list_of("tools", unpack("tools", value.pop("tools", []) or [])))
     given = list_of("messages", unpack("messages", value.pop("messages", None)))
-    messages = [_message(f"messages[{i}]", message) for i, message in enumerate(given)]
+    messages = [plain_message(f"messages[{i}]", message) for i, message in enumerate(given)]
     turns = [
         i
         for i, message in enumerate(messages)
@@ -65,7 +65,7 @@ def parse_conversation(row: Row) -> Sequence[Record]:
     return records
 
 
-def _functions(tools: list[Any]) -> list[Any]:
+def bare_functions(tools: list[Any]) -> list[Any]:
     """The function of every `{"type": "function", "function": {...}}`; bare ones are taken too."""
     functions = []
     for i, tool in enumerate(tools):
@@ -82,7 +82,7 @@ def _functions(tools: list[Any]) -> list[Any]:
     return functions
 
 
-def _message(field: str, message: Any) -> dict[str, Any]:
+def plain_message(field: str, message: Any) -> dict[str, Any]:
     """A message in our form: text as `content`, `tool_calls` as `calls`, other keys as they are."""
     if not isinstance(message, Mapping):
         raise DataError(f"{field}: expected an object with 'role' and 'content'")

@@ -1,3 +1,5 @@
+from .embedded import EMBEDDED as EMBEDDED
+from .embedded import TOKENIZER as TOKENIZER
 from .masked import masked_corpus as masked_corpus
 from .masked import takes as takes
 from .masked import training_group as training_group

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from transformers import AutoTokenizer
 
 from ..command import Parser, run_command
-from ..model.files import TOKENIZER, smollm2_file
+from ..model.files import smollm2_file
+from .embedded import TOKENIZER
 
 
 def _write(args: argparse.Namespace) -> int:

@@ -16,9 +16,10 @@ import pytest
 
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
 from toolprm_jax.model.files.gguf import SMOLLM2_INSTALL, load_gguf, smollm2_file
-from toolprm_jax.model.files.loading import TOKENIZER, load, load_weights
+from toolprm_jax.model.files.loading import load, load_weights
 from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.codec import load_tokenizer
+from toolprm_jax.toolworld.embedded import TOKENIZER
 
 LLAMA = DecoderConfig(
     vocab_size=320,

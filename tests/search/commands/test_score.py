@@ -39,11 +39,12 @@ def test_a_search_and_its_texts_have_the_same_scores(
         assert (line["id"], line["completion"]) == (answer["id"], answer["text"])
         assert line["score"] == pytest.approx(answer["score"], rel=1e-4)
         steps = [StepScore(Kind[step["kind"]], step["end"], step["p"]) for step in line["steps"]]
-        assert score_rollouts.aggregate(steps, "last") == steps[-1].p
-        assert score_rollouts.aggregate(steps, "min") == min(step.p for step in steps)
-        product = math.exp(score_rollouts.aggregate(steps, "product") or 0.0)
+        assert score_rollouts.score_of(steps, "last") == pytest.approx(steps[-1].p, rel=1e-12)
+        lowest = min(step.p for step in steps)
+        assert score_rollouts.score_of(steps, "min") == pytest.approx(lowest, rel=1e-12)
+        product = math.exp(score_rollouts.score_of(steps, "product") or 0.0)
         assert product == pytest.approx(math.prod(step.p for step in steps))
-        assert score_rollouts.aggregate(steps[:-1], "min") is None
+        assert score_rollouts.score_of(steps[:-1], "min") is None
 
 
 def test_nothing_is_dropped_in_silence(

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from toy_search import GRAMMAR, ROOT, VOCAB
 
 from search.core.config import Execution, SearchConfig
-from search.decoder import DecoderPolicy, DecoderReward, Prompts
-from search.methods import fine_grained_search
+from search.decoder import DecoderPolicy, DecoderReward, Models, Prompts
+from search.methods import search
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, KeyValues, init_params
 
 LAYERS, BATCH, POOL, HEADS, DIM = 3, 2, 128, 1, 6
@@ -31,12 +31,13 @@ MODEL = Decoder(
 CONFIG = SearchConfig(
     num_beams=2, beam_width=2, max_step_tokens=6, max_tokens=16, pool_size=POOL, max_decisions=4
 )
-STATICS = (DecoderPolicy(MODEL), DecoderReward(MODEL, (2, 3, 4, 5, 6), (7, 8)))
+REWARD = DecoderReward(MODEL, (2, 3, 4, 5, 6), (7, 8))
 PROMPTS = Prompts(jnp.full((BATCH, 5), ROOT), jnp.asarray([5, 3]))
 
 
-def params(seed: int):
-    return tuple(init_params(MODEL.config, jax.random.key(seed + i)) for i in range(2))
+def models(seed: int) -> Models:
+    policy, prm = (init_params(MODEL.config, jax.random.key(seed + i)) for i in range(2))
+    return Models(DecoderPolicy(MODEL), REWARD, (policy, prm), GRAMMAR)
 
 
 def computations(text: str) -> dict[str, str]:
@@ -74,7 +75,7 @@ def pool_copies(lowered: Any) -> Counter[int]:
 def test_tokens_cost_no_copy_of_the_pool() -> None:
     """Keys and values are read, appended to and moved in place."""
     keys = jax.random.split(jax.random.key(0), BATCH)
-    lowered = fine_grained_search.lower(*STATICS, params(0), keys, PROMPTS, GRAMMAR, CONFIG)
+    lowered = search.lower(models(0), keys, PROMPTS, CONFIG)
     copies = pool_copies(lowered)
     assert max(copies) >= 3  # decisions, tokens, chunks of lanes: the loops were found
     assert sum(count for depth, count in copies.items() if depth >= 1) == 0
@@ -104,10 +105,10 @@ def test_no_temporary_is_as_large_as_the_prompts_keys_and_values() -> None:
     one = KeyValues(jnp.zeros(shape), jnp.zeros(shape))
     keys = jax.random.split(jax.random.key(0), BATCH)
     prompts = Prompts(jnp.full((BATCH, length), ROOT), jnp.asarray([length, 3]))
-    lowered = fine_grained_search.lower(
-        DecoderPolicy(model), DecoderReward(model, (2, 3, 4, 5, 6), (7, 8)), (weights, weights),
-        keys, prompts, GRAMMAR, replace(CONFIG, execution=Execution(max_lanes=32)), (one, one),
-    )  # fmt: skip
+    reward = DecoderReward(model, (2, 3, 4, 5, 6), (7, 8))
+    deep = Models(DecoderPolicy(model), reward, (weights, weights), GRAMMAR)
+    config = replace(CONFIG, execution=Execution(max_lanes=32))
+    lowered = search.lower(deep, keys, prompts, config, (one, one))
     compiled = lowered.compile()
     text, memory = compiled.as_text(), compiled.memory_analysis()
     assert text is not None
@@ -120,11 +121,11 @@ def test_no_temporary_is_as_large_as_the_prompts_keys_and_values() -> None:
 
 def test_new_weights_prompts_and_temperature_compile_nothing() -> None:
     keys = jax.random.split(jax.random.key(0), BATCH)
-    first = fine_grained_search(*STATICS, params(0), keys, PROMPTS, GRAMMAR, CONFIG)
-    search: Any = fine_grained_search
-    compiled = search._cache_size()
+    first = search(models(0), keys, PROMPTS, CONFIG)
+    program: Any = search
+    compiled = program._cache_size()
     other = Prompts(PROMPTS.tokens.at[:, 0].set(1), jnp.asarray([2, 4]))
     config = replace(CONFIG, temperature=0.3, top_p=0.9, beta=0.1)
-    second = fine_grained_search(*STATICS, params(7), keys, other, GRAMMAR, config)
-    assert search._cache_size() == compiled
+    second = search(models(7), keys, other, config)
+    assert program._cache_size() == compiled
     assert (first.log_prob != second.log_prob).any()

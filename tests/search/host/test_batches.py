@@ -17,7 +17,9 @@ from search.core.walk import nothing_yet
 from search.decoder import Prompts
 from search.grammar.tracker import MAX_EVENTS
 from search.host.answers import answer_of
-from search.host.batches import Models, run_methods
+from search.host.pair import ModelPair
+from search.host.runs import run_methods
+from search.host.searcher import Searcher
 from search.methods import Method
 from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.matching import exact_match
@@ -118,7 +120,7 @@ def test_each_argument_has_a_confidence(small_codec: Codec, judge: Granularity |
     assert [call["call"] for call in calls] == pytest.approx(np.exp(products))
 
 
-def test_no_method_pays_for_compiling(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_method_pays_for_compiling(models: ModelPair, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that stands still except while XLA compiles."""
     compiled = 0.0
 
@@ -128,7 +130,9 @@ def test_no_method_pays_for_compiling(models: Models, monkeypatch: pytest.Monkey
             compiled += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    monkeypatch.setattr("search.host.batches.time", SimpleNamespace(perf_counter=lambda: compiled))
+    clock = SimpleNamespace(perf_counter=lambda: compiled)
+    monkeypatch.setattr("search.host.searcher.time", clock)
+    monkeypatch.setattr("search.host.programs.time", clock)
     records = list(masked_corpus(7, "heldout", 3))
     base = SearchConfig(
         num_beams=1,
@@ -140,10 +144,12 @@ def test_no_method_pays_for_compiling(models: Models, monkeypatch: pytest.Monkey
     )
     methods: tuple[Method, ...] = ("greedy", "best_of_n")
     try:
-        runs = run_methods(models, records, methods, base, seed=0, batch_size=2, progress=False)
+        runs = run_methods(
+            Searcher(models, base), records, methods, seed=0, batch_size=2, progress=False
+        )
     finally:
         jax.monitoring.clear_event_listeners()
     assert compiled > 0
     for run in runs.values():
-        assert run.seconds == 0
-        assert run.compile_seconds > 0
+        assert run.spent.seconds == 0
+        assert run.spent.compile_seconds > 0

@@ -12,8 +12,9 @@ from toy_search import own_results
 
 from search.core.config import Execution, SearchConfig
 from search.core.output import SearchOutput
-from search.decoder import DecoderPolicy, DecoderReward, Prompts
-from search.host.batches import Models, make_batches, record_keys
+from search.decoder import Prompts
+from search.host.batches import make_batches, record_keys
+from search.host.pair import ModelPair
 from search.host.sharded import (
     place_models,
     place_queries,
@@ -21,7 +22,7 @@ from search.host.sharded import (
     sharded_rollouts,
     sharded_search,
 )
-from search.methods import fine_grained_search, sample_rollouts
+from search.methods import sample_rollouts, search
 from toolprm_jax.model.sharding import make_mesh
 from toolprm_jax.records.types import DataError
 from toolprm_jax.toolworld.masked import masked_corpus
@@ -36,26 +37,20 @@ CONFIG = SearchConfig(
 )
 
 
-def statics(models: Models) -> tuple[DecoderPolicy, DecoderReward]:
-    assert models.prm is not None
-    reward = DecoderReward.of(models.prm.model, models.prm.codec.contract)
-    return DecoderPolicy(models.policy.model), reward
-
-
 @pytest.fixture(scope="module")
-def alone(models: Models) -> tuple[Any, SearchOutput]:
+def alone(models: ModelPair) -> tuple[Any, SearchOutput]:
     """Parameters, keys and prompts, and what one device makes of them."""
     assert models.prm is not None
     params = (models.policy.params, models.prm.params)
     records = list(masked_corpus(5, "heldout", 24))
     batch = next(make_batches(models.policy.codec, records, 8, 3))
     inputs = (params, record_keys(0, batch.records), batch.prompts)
-    return inputs, fine_grained_search(*statics(models), *inputs, models.grammar, CONFIG)
+    return inputs, search(models.models(guided=True), *inputs[1:], CONFIG)
 
 
 @pytest.mark.parametrize("tensor", [1, 4])
 def test_a_mesh_finds_what_one_device_finds(
-    models: Models, alone: tuple[Any, SearchOutput], tensor: int
+    models: ModelPair, alone: tuple[Any, SearchOutput], tensor: int
 ) -> None:
     inputs, one = alone
     mesh = make_mesh(tensor=tensor)
@@ -64,7 +59,7 @@ def test_a_mesh_finds_what_one_device_finds(
     assert keys.addressable_shards[0].data.shape == (tensor,)
     kernel = params[0]["params"]["layers"]["mlp"]["up_proj"]["kernel"]
     assert kernel.addressable_shards[0].data.shape[-1] == kernel.shape[-1] // tensor
-    many = sharded_search(mesh, *statics(models), params, keys, prompts, models.grammar, CONFIG)
+    many = sharded_search(mesh, models.models(True, params), keys, prompts, CONFIG)
     np.testing.assert_array_equal(one.tokens, many.tokens)
     np.testing.assert_array_equal(one.status, many.status)
     np.testing.assert_allclose(one.score, many.score, rtol=1e-4)
@@ -76,7 +71,7 @@ def test_a_mesh_finds_what_one_device_finds(
 
 @pytest.mark.parametrize("tensor", [1, 4])
 def test_a_mesh_samples_what_one_device_samples(
-    models: Models, alone: tuple[Any, SearchOutput], tensor: int
+    models: ModelPair, alone: tuple[Any, SearchOutput], tensor: int
 ) -> None:
     (params, _), keys, prompts = alone[0]
     options: Any = {"count": 3, "temperature": 0.8, "max_tokens": 24}
@@ -107,9 +102,9 @@ def test_a_batch_takes_the_devices_that_it_divides_among() -> None:
         search_mesh(8, 9)
 
 
-def test_a_mesh_that_gathers_parameters_is_refused(models: Models) -> None:
+def test_a_mesh_that_gathers_parameters_is_refused(models: ModelPair) -> None:
     prompts = Prompts(jnp.zeros((4, 2), jnp.int32), jnp.ones(4, jnp.int32))
     keys = jax.random.split(jax.random.key(0), 4)
-    mesh, nothing = make_mesh(4, fsdp=2), (None, None)
+    mesh = make_mesh(4, fsdp=2)
     with pytest.raises(ValueError, match="expected fsdp=1"):
-        sharded_search(mesh, *statics(models), nothing, keys, prompts, models.grammar, CONFIG)
+        sharded_search(mesh, models.models(True, (None, None)), keys, prompts, CONFIG)

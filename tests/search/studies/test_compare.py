@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from search.core.config import Execution, SearchConfig
-from search.host.batches import Models
+from search.core.judge import aggregate
+from search.host.pair import ModelPair
+from search.host.runs import run_methods
+from search.host.searcher import Searcher
 from search.report.tables import RESULT_KEYS
 from search.studies import compare, tune
-from search.studies.tune import BETAS, Candidate, accuracies, aggregate, candidates
+from search.studies.tune import BETAS, Candidate, accuracies, candidates
 from toolprm_jax.annotation.corruption import gold_completion
 from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.model.score import score_completion
@@ -46,17 +49,17 @@ def test_a_stopped_comparison_goes_on(
     out = tmp_path / "compare.json"
     argv = ["--policy", tiny_pair.policy, "--prm", tiny_pair.prm, "--data", str(data)]
     argv += ["--limit", "4", "--batch_size", "2", "--out", str(out)]
-    real, seen = compare.search_batches, list[int]()
+    real, seen = Searcher.batches, list[int]()
     stop_at = 2
 
     def stopping(*args: Any, **options: Any) -> Any:
         for found in real(*args, **options):
-            seen.append(len(found.indices))
+            seen.append(len(found["greedy"].indices))
             if len(seen) == stop_at:
                 raise KeyboardInterrupt
             yield found
 
-    monkeypatch.setattr(compare, "search_batches", stopping)
+    monkeypatch.setattr(Searcher, "batches", stopping)
     with pytest.raises(KeyboardInterrupt):
         compare.main([*argv, "--runs", str(tmp_path / "runs")])
     assert not out.exists()
@@ -72,15 +75,15 @@ def test_a_stopped_comparison_goes_on(
 
     sets = ["toolworld", *compare.DATA_SETS]
     assert [(row["dataset"], row["method"]) for row in rows] == [
-        (name, method) for name in sets for method in compare.METHODS
+        (name, method) for name in sets for method in compare.COMPARED
     ]
     assert all(set(RESULT_KEYS) <= row.keys() for row in rows)
-    assert [row["queries"] for row in rows[:: len(compare.METHODS)]] == [4, 2, 2]
+    assert [row["queries"] for row in rows[:: len(compare.COMPARED)]] == [4, 2, 2]
     fine = [row for row in rows if row["method"] == "fine_grained"]
     assert all(row["diff_low"] <= row["diff"] <= row["diff_high"] for row in fine)
 
 
-def test_a_candidate_is_scored_as_it_is_alone(models: Models) -> None:
+def test_a_candidate_is_scored_as_it_is_alone(models: ModelPair) -> None:
     assert models.prm is not None
     record = next(r for r in masked_corpus(5, "heldout", 20) if r.answers)
     texts = [gold_completion(record), "[]", gold_completion(record)[:-1]]
@@ -108,9 +111,10 @@ def test_the_table_counts_who_is_chosen() -> None:
     assert found["min"][BETAS.index(0.0)] == 0.5
     assert found["min"][BETAS.index(0.1)] == 1.0
     assert found["min"][BETAS.index(2.0)] == 0.5
-    assert aggregate(unsure, "last") == pytest.approx(0.5)
-    assert aggregate(unsure, "mean") == pytest.approx(0.745)
-    assert aggregate(unsure, "product") == pytest.approx(np.log(0.495))
+    every = np.ones(2, bool)
+    assert aggregate(unsure, every, "last") == pytest.approx(0.5)
+    assert aggregate(unsure, every, "mean") == pytest.approx(0.745)
+    assert aggregate(unsure, every, "product") == pytest.approx(np.log(0.495))
 
 
 def test_a_tuning_run_writes_its_table(tiny_pair: Any, tmp_path: Path, capsys) -> None:
@@ -130,15 +134,14 @@ def test_a_tuning_run_writes_its_table(tiny_pair: Any, tmp_path: Path, capsys) -
     assert "it is a policy" in capsys.readouterr().err
 
 
-def test_beta_adds_the_policys_likelihood(models: Models) -> None:
-    from search.host.batches import run_methods
+def test_beta_adds_the_policys_likelihood(models: ModelPair) -> None:
 
     records = list(masked_corpus(5, "heldout", 4))
     plain = replace(TINY, aggregate="product", num_beams=1, beam_width=1, temperature=0.0)
     first, second = (
         run_methods(
-            models, records, ["best_of_n"], replace(plain, beta=beta), seed=0, batch_size=4,
-            progress=False,
+            Searcher(models, replace(plain, beta=beta)), records, ["best_of_n"], seed=0,
+            batch_size=4, progress=False,
         )["best_of_n"]
         for beta in (0.0, 0.5)
     )  # fmt: skip

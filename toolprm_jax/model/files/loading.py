@@ -10,15 +10,12 @@ import jax
 
 from ...records import DataError
 from ...tokens import CONTRACT_FILE, Codec, Contract, ContractError, load_tokenizer, make_contract
+from ...toolworld.embedded import EMBEDDED, TOKENIZER
 from ..adapters import Adapter, check_adapter, is_adapter, merge, read_adapter
 from ..decoder import Decoder, DecoderConfig, Params
 from .checkpoint import read_adapter_checkpoint, read_params, whole_checkpoint
-from .gguf import SMOLLM2, load_gguf, smollm2_file
+from .gguf import SMOLLM2, load_gguf, load_smollm2
 from .hf import CONFIG_FILE, Shardings, load_model
-
-_TOOLWORLD = Path(__file__).parent.parent / "toolworld"
-EMBEDDED = {f"embedded:{role}": _TOOLWORLD / role for role in ("policy", "prm")}
-TOKENIZER = _TOOLWORLD / "smollm2"  # of the installed base
 
 
 class Weights(NamedTuple):
@@ -60,7 +57,7 @@ def load_weights(name: str, dtype: str = "float32", shardings: Shardings | None 
       DataError: there is no such model, or it is damaged.
     """
     if name == SMOLLM2:
-        config, params = load_gguf(smollm2_file(), dtype, shardings)
+        config, params = load_smollm2(dtype, shardings)
         return Weights(config, params, None, TOKENIZER, TOKENIZER)
     path = EMBEDDED.get(name, Path(name))
     if path.suffix == ".gguf":

@@ -12,7 +12,7 @@ from toolprm_jax.records import spell_calls
 from toolprm_jax.tokens import Codec
 
 from ..core import SearchConfig, Status
-from ..host import Answer
+from .answers import Answer
 
 
 def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) -> dict[str, Any]:

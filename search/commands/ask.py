@@ -1,0 +1,140 @@
+"""toolprm-ask: answers one query, and says how sure it is of every part."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from toolprm_jax.command import Parser, add_fields, run_command, whole_number
+from toolprm_jax.records import DataError, Record, parse_json, query_record
+from toolprm_jax.tokens import TEMPLATES
+
+from ..core import SearchConfig
+from ..host import Answer, Searcher, read_queries
+from ..methods import GUIDED, METHODS
+from .options import add_devices
+
+OPTIONS = ("num_beams", "beam_width", "temperature", "schema", "aggregate", "beta", "max_tokens")
+_SURE, _UNSURE = 0.8, 0.5  # probabilities from which a part is shown green, or yellow
+
+
+def parser() -> Parser:
+    """The command's arguments."""
+    out = Parser("toolprm-ask", "Answers one query with function calls.")
+    out.add_argument("query", nargs="?", help="the query; without it the first of --records")
+    out.add_argument("--tools", help="JSON file with a list of tools, bare or in OpenAI's form")
+    out.add_argument("--records", help="records file, whose first query is asked")
+    out.add_argument("--policy", default="embedded:policy", help="a model: see README")
+    out.add_argument("--prm", default="embedded:prm", help="its reward model")
+    out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
+    out.add_argument("--method", choices=METHODS, default="fine_grained", help="how to search")
+    add_fields(out, SearchConfig, *OPTIONS)
+    out.add_argument("--seed", type=whole_number(0), default=0, help="of the draws")
+    out.add_argument("--json", action="store_true", help="print the answer as a line of JSON")
+    out.add_argument("--tree", help="HTML file to draw the search into; compiled apart")
+    add_devices(out)
+    return out
+
+
+def _record(args: argparse.Namespace) -> Record:
+    """The query that the arguments name.
+
+    Raises:
+      DataError: they name none, or more than one.
+    """
+    if args.records:
+        if args.query or args.tools:
+            raise DataError("--records: expected neither a query nor --tools beside it")
+        return read_queries(args.records, None, 1)[0]
+    if not args.query or not args.tools:
+        raise DataError("expected a query and --tools, or --records")
+    tools = parse_json(Path(args.tools).read_text(encoding="utf-8"))
+    if isinstance(tools, dict):
+        tools = tools.get("tools", [tools])
+    if not isinstance(tools, list):
+        raise DataError(f"{args.tools}: expected a list of tools")
+    try:
+        return query_record(args.query, tools)
+    except DataError as error:
+        raise DataError(f"{args.tools}: {error}") from None
+
+
+def _coloured(p: float | None, text: str) -> Text:
+    if p is None:
+        return Text(text)
+    style = "green" if p >= _SURE else "yellow" if p >= _UNSURE else "red"
+    return Text.assemble((text, style), (f" {p:.2f}", "dim"))
+
+
+def show(answer: Answer, console: Console) -> None:
+    """Prints the calls of an answer, each part with how sure it is.
+
+    Args:
+      answer: finished or not.
+      console: where to.
+    """
+    if not answer.finished:
+        console.print(f"no whole answer ({', '.join(answer.flags)}): {answer.text}")
+        return
+    if not answer.calls:
+        console.print("no call")
+    sure: list[Any] = answer.confidence["calls"] if answer.confidence else []
+    for call, known in zip(answer.calls, sure, strict=True):
+        console.print(_coloured(known["call"], call.name))
+        for name, value in call.arguments.items():
+            line = _coloured(known["arguments"].get(name), json.dumps(value, ensure_ascii=False))
+            console.print(Text(f"  {name} = "), line, sep="")
+
+
+def _ask(args: argparse.Namespace) -> int:
+    record, start = _record(args), time.perf_counter()
+    searcher = Searcher.load(
+        args.policy,
+        args.prm if args.method in GUIDED else None,
+        method=args.method,
+        template=args.template,
+        dtype=args.dtype,
+        tensor=args.tensor,
+        compilation_cache=args.compilation_cache,
+        **{name: getattr(args, name) for name in OPTIONS},
+    )
+    loaded = time.perf_counter() - start
+    print("searching (a first query of its length is compiled first)", file=sys.stderr)
+    answer = searcher(record, seed=args.seed, trace=bool(args.tree))
+    if args.tree:
+        answer.tree(args.tree)
+    if args.json:
+        print(json.dumps(answer.to_json(), ensure_ascii=False))
+    else:
+        show(answer, Console(highlight=False))
+    spent = searcher.spent
+    print(
+        f"{loaded:.1f} s loading, {spent.compile_seconds:.1f} s compiling, "
+        f"{spent.seconds:.1f} s searching",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `toolprm-ask`.
+
+    Args:
+      argv: the arguments; those of the process if None.
+
+    Returns:
+      The exit status: 0, or 2 for input that can't be used.
+    """
+    return run_command(parser(), _ask, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

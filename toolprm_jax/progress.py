@@ -1,0 +1,66 @@
+"""The bar that long work shows on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+_SECONDS = 1.0  # between two pictures of the bar on a terminal
+_LINE_SECONDS = 10.0  # elsewhere, where each is a line of its own
+
+
+class Progress:
+    """A bar with rate and time left; compiling counts for neither.
+
+    Args:
+      total: how many there are.
+      unit: of what.
+      done: how many were done before.
+      show: False for no bar.
+    """
+
+    def __init__(self, total: int | None, unit: str, *, done: int = 0, show: bool = True) -> None:
+        shown = sys.stderr.isatty()
+        self._bar: Any = tqdm(
+            total=total,
+            unit=unit,
+            initial=done,
+            disable=not show,
+            mininterval=_SECONDS if shown else _LINE_SECONDS,
+            smoothing=0.0,  # the mean rate: what is left is like what was done
+        )
+
+    def __enter__(self) -> Progress:
+        """The bar itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Ends the bar."""
+        self._bar.close()
+
+    def update(self, count: int = 1) -> None:
+        """Counts what is done."""
+        self._bar.update(count)
+
+    def say(self, text: str) -> None:
+        """Says behind the bar what is being done."""
+        self._bar.set_postfix_str(text)
+
+    @contextlib.contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Says so while the body runs, and leaves its time out of rate and time left."""
+        if self._bar.disable:
+            yield
+            return
+        before, start = self._bar.postfix or "", time.time()
+        self._bar.set_postfix_str("compiling")
+        try:
+            yield
+        finally:
+            self._bar.start_t += time.time() - start
+            self._bar.set_postfix_str(before)

@@ -1,0 +1,37 @@
+"""A query from a program, rather than from a file, as a record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .fields import messages_of, tools_of
+from .openai import bare_functions, plain_message
+from .types import Record, Tool
+
+
+def query_record(
+    query: str | Sequence[Mapping[str, Any]], tools: Sequence[Tool | Mapping[str, Any]]
+) -> Record:
+    """The record of a query whose gold is not known.
+
+    Args:
+      query: a text, or messages as in OpenAI's API.
+      tools: `Tool`s, or their JSON, bare or as in OpenAI's API.
+
+    Returns:
+      The record; its id is a hash of query and tools.
+
+    Raises:
+      DataError: with the field and what was expected.
+    """
+    given = [tool.to_json() if isinstance(tool, Tool) else tool for tool in tools]
+    found = tools_of("tools", bare_functions(given))
+    if not isinstance(query, str):
+        query = [plain_message(f"query[{i}]", message) for i, message in enumerate(query)]
+    messages = messages_of("query", query)
+    text = json.dumps([list(messages), [tool.to_json() for tool in found]], sort_keys=True)
+    name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return Record(name, messages, found, None)
