@@ -204,8 +204,6 @@ def test_the_faces_import_no_jax() -> None:
 WITH_NUMPY = {"dataset": "tensorflow_datasets", "pipeline": "apache_beam"}
 _NO_JAX = ("grammar", "records", "masking", "annotation")
 WITHOUT_JAX = tuple(f"toolprm_jax/{room}" for room in _NO_JAX)
-    f"toolprm_jax/{room}" for room in ("grammar", "records", "masking", "annotation")
-)
 
 
 def annotation_files(*, with_numpy: bool) -> list[Path]:
