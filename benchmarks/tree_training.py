@@ -32,13 +32,12 @@ import jax
 import numpy as np
 import optax
 
-from toolprm_jax.annotation import completions, label_completion
+from toolprm_jax.annotation import LabelledCompletion, completions, label_completion
 from toolprm_jax.model import Decoder, DecoderConfig, init_params, prm_sums
 from toolprm_jax.records import Record, read_records
 from toolprm_jax.tokens import (
     Codec,
     Marker,
-    Rollout,
     TokenTree,
     TreeBatch,
     TreeBuilder,
@@ -77,7 +76,7 @@ class Measured(NamedTuple):
 def labelled(codec: Codec, record: Record) -> Labelled:
     """Makes and labels the rollouts of a record."""
     rollouts = [
-        Rollout(text, found.steps, died=found.error is not None)
+        LabelledCompletion(text, found.steps, died=found.error is not None)
         for _, text in completions(record, 0, ROLLOUTS, GOLD_SHARE)
         for found in [label_completion(record, text)]
     ]

@@ -129,7 +129,7 @@ def search(
     return beam_search(setup, keys, roots, config)
 
 
-class Rollouts(NamedTuple):
+class Samples(NamedTuple):
     """Completions sampled independently; the end-of-text token is part of them."""
 
     tokens: Array  # int32[B, K, T], -1 past the end
@@ -149,7 +149,7 @@ def sample_rollouts(
     temperature: Array | float,
     max_tokens: int,
     in_step: str = "",
-) -> Rollouts:
+) -> Samples:
     """Samples completions of each prompt, equal prefixes computed once.
 
     Args:
@@ -198,4 +198,4 @@ def sample_rollouts(
     )
     setup = Setup(DecoderPolicy(model), None, MEMORY, grammar, (params, None), (cache, None))
     end = walk_on(setup, keys, walk, config)
-    return Rollouts(end.walkers.steps, end.walkers.lengths, end.walkers.status)
+    return Samples(end.walkers.steps, end.walkers.lengths, end.walkers.status)

@@ -9,17 +9,9 @@ from typing import Any
 
 from etils import epath
 
+from toolprm_jax.annotation import LabelledCompletion, labelled_from_json, read_steps
 from toolprm_jax.records import DataError, read_records, record_from_json
-from toolprm_jax.tokens import (
-    Codec,
-    Judged,
-    Rollout,
-    TokenTree,
-    lm_trees,
-    prm_trees,
-    read_steps,
-    rollout_from_json,
-)
+from toolprm_jax.tokens import Codec, Judged, TokenTree, lm_trees, prm_trees
 from toolprm_jax.toolworld import Split, takes, training_group
 
 
@@ -166,7 +158,7 @@ class StepsSource:
     ) -> None:
         self._codec, self._row_length = codec, row_length
         by_id = {record.id: record for record in read_records(records, format)}
-        grouped: dict[str, list[Rollout]] = {}
+        grouped: dict[str, list[LabelledCompletion]] = {}
         for where, record_id, rollout in read_steps(steps):
             if record_id not in by_id:
                 raise DataError(f"{where}: id: expected the id of a record, found {record_id!r}")
@@ -234,7 +226,7 @@ class DatasetSource:
         example = self._examples[index]
         where = f"{self._directory}: {self._split}[{index}]"
         record = record_from_json(json.loads(example["record"]))
-        rollouts = [rollout_from_json(where, line) for line in steps_lines(example)]
+        rollouts = [labelled_from_json(where, line) for line in steps_lines(example)]
         trees, too_long = prm_trees(self._codec, [(record, rollouts)], self._row_length)
         if too_long:
             self.too_long.add(index)

@@ -1,4 +1,5 @@
 from .schema import Schema as Schema
+from .schema import SchemaSize as SchemaSize
 from .schema import make_schema as make_schema
 from .schema import schema_size as schema_size
 from .tracker import MAX_EVENTS as MAX_EVENTS

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -18,9 +19,9 @@ from toolprm_jax.model import Completion, StepScore, param_shardings, score_roll
 from toolprm_jax.progress import Progress
 from toolprm_jax.records import DataError, Record, Tool, query_record
 
-from ..core import SearchConfig
+from ..core import SearchConfig, SearchOutput
 from ..decoder import Models
-from ..grammar import make_schema, schema_size
+from ..grammar import SchemaSize, make_schema, schema_size
 from ..methods import GUIDED, METHODS, Method, method_config
 from .answers import Answer, answer_of
 from .batches import Batch, check_lengths, length_bucket, make_batches, record_keys
@@ -70,6 +71,22 @@ class _Prefill:
     cache: Any = None
     seconds: float = 0.0
     compile_seconds: float = 0.0
+
+
+class _Placed(NamedTuple):
+    """A batch on the devices of a mesh."""
+
+    batch: Batch
+    mesh: Mesh
+    keys: Any
+    prompts: Any
+    schema: Any
+    prefills: tuple[_Prefill, ...]  # of the policy and the reward model
+
+    def compiled(self) -> _Placed:
+        """The same, its prefills' compilation accounted for."""
+        prefills = tuple(replace(one, compile_seconds=0.0) for one in self.prefills)
+        return self._replace(prefills=prefills)
 
 
 class Searcher:
@@ -296,27 +313,22 @@ class Searcher:
         """
         policy = self.pair.policy
         check_lengths(policy.codec, records, policy.model.config.max_positions)
+        compiling = bar.compiling if bar else contextlib.nullcontext
         pruned = any(config.schema != "ignore" for config in configs.values())
         size = schema_size(records) if pruned else None
+        guided = any(method in GUIDED for method in configs)
         batches = make_batches(policy.codec, records, batch_size, max_shapes)
         for number, batch in itertools.islice(enumerate(batches), skip, None):
-            schema = make_schema(batch.records, size) if size else None
-            mesh = search_mesh(len(batch.records), self._tensor)
-            placed = place_queries(mesh, record_keys(seed, batch.records), batch.prompts, schema)
-            guided = any(method in GUIDED for method in configs)
-            compiling: Compiling = bar.compiling if bar else Progress(0, "", show=False).compiling
-            prefills = self._prefill(mesh, placed[1], guided, compiling)
+            placed = self._place(batch, seed, size, guided, compiling)
             out: dict[Method, BatchAnswers] = {}
             for method, config in configs.items():
                 if bar:
                     bar.say(method)
                 trace = None if profile is None else Path(profile, f"{method}-{number}")
-                out[method] = self._search(
-                    mesh, records, batch, method, config, placed, prefills, compiling, trace
-                )
+                out[method] = self._search(method, config, placed, compiling, trace)
                 self.spent.add(out[method])
                 # Whoever comes first has the prefills compiled for all.
-                prefills = [replace(one, compile_seconds=0.0) for one in prefills]
+                placed = placed.compiled()
                 if bar:
                     bar.update(len(batch.indices))
             yield out
@@ -329,55 +341,60 @@ class Searcher:
             self._placed[mesh] = (policy, prm)
         return self._placed[mesh]
 
-    def _prefill(
-        self, mesh: Mesh, prompts: Any, guided: bool, compiling: Compiling
-    ) -> list[_Prefill]:
-        """The prompts in the policy, and in the reward model if it is asked."""
-        found = []
+    def _place(
+        self,
+        batch: Batch,
+        seed: int,
+        size: SchemaSize | None,
+        guided: bool,
+        compiling: Compiling,
+    ) -> _Placed:
+        """A batch on the devices, its prompts prefilled in each model that is asked."""
+        mesh = search_mesh(len(batch.records), self._tensor)
+        schema = make_schema(batch.records, size) if size else None
+        keys, prompts, schema = place_queries(
+            mesh, record_keys(seed, batch.records), batch.prompts, schema
+        )
+        weights = self._weights(mesh)
+        prefills = []
         asked = (self.pair.policy, self.pair.prm if guided else None)
-        for which, (loaded, params) in enumerate(zip(asked, self._weights(mesh), strict=True)):
+        for which, (loaded, params) in enumerate(zip(asked, weights, strict=True)):
             if loaded is None:
-                found.append(_Prefill())
+                prefills.append(_Prefill())
                 continue
             lower = partial(sharded_prefill.lower, mesh, loaded.model, params, prompts)
             key = ("prefill", which, mesh, prompts.tokens.shape)
             program, compile_seconds = self.programs.get(key, lower, compiling)
             start = time.perf_counter()
             cache = jax.block_until_ready(program(params, prompts))
-            found.append(_Prefill(cache, time.perf_counter() - start, compile_seconds))
-        return found
+            prefills.append(_Prefill(cache, time.perf_counter() - start, compile_seconds))
+        return _Placed(batch, mesh, keys, prompts, schema, tuple(prefills))
 
     def _search(
         self,
-        mesh: Mesh,
-        records: Sequence[Record],
-        batch: Batch,
         method: Method,
         config: SearchConfig,
-        placed: tuple[Any, ...],
-        prefills: Sequence[_Prefill],
+        placed: _Placed,
         compiling: Compiling,
         profile: Path | None,
     ) -> BatchAnswers:
         """One method on one batch."""
-        asks = method in GUIDED
-        used = prefills[: 1 + asks]
-        keys, prompts, schema = placed
+        asks, mesh = method in GUIDED, placed.mesh
+        policy, prm = placed.prefills
         inputs = (
             self.pair.models(asks, self._weights(mesh)),
-            keys,
-            prompts,
+            placed.keys,
+            placed.prompts,
             config,
-            (prefills[0].cache, prefills[1].cache if asks else None),
-            None if config.schema == "ignore" else schema,
+            (policy.cache, prm.cache if asks else None),
+            None if config.schema == "ignore" else placed.schema,
         )
         # Methods that differ in leaves of the configuration alone share a program.
-        shapes = jax.tree.map(lambda leaf: leaf.shape, (prompts, inputs[-1]))
+        shapes = jax.tree.map(lambda leaf: leaf.shape, (placed.prompts, inputs[-1]))
         key = (jax.tree.structure(config), asks, mesh, *jax.tree.leaves(shapes))
-        program, compile_seconds = self.programs.get(
-            key, partial(sharded_search.lower, mesh, *inputs), compiling
-        )
-        prefill_seconds = sum(one.seconds for one in used)
+        lower = partial(sharded_search.lower, mesh, *inputs)
+        program, compile_seconds = self.programs.get(key, lower, compiling)
+        prefill_seconds = sum(one.seconds for one in placed.prefills[: 1 + asks])
         parts: dict[str, float] = {}
         start = time.perf_counter()
         if profile is None:
@@ -388,24 +405,30 @@ class Searcher:
             seconds = sum(parts.values())
             parts = {"prefill": prefill_seconds, **parts}
         start = time.perf_counter()
-        codec = self.pair.policy.codec
         if vote := VOTES.get(method):
-            output = vote(output, codec)
-        judge = self.pair.granularity if asks else None
-        answers = [
-            answer_of(codec, records[index], method, output, row, batch.prompts, judge)
-            for row, index in enumerate(batch.indices)
-        ]
-        if config.trace:
-            for answer in answers:
-                answer.drawing = search_tree(
-                    codec, answer, config, self.pair.prm_name if asks else "none"
-                )
+            output = vote(output, self.pair.policy.codec)
+        seconds += time.perf_counter() - start + prefill_seconds
         return BatchAnswers(
-            batch.indices,
-            answers,
-            seconds + time.perf_counter() - start + prefill_seconds,
-            compile_seconds + sum(one.compile_seconds for one in prefills),
+            placed.batch.indices,
+            self._answers(method, config, placed.batch, output),
+            seconds,
+            compile_seconds + sum(one.compile_seconds for one in placed.prefills),
             int(compile_seconds > 0),
             parts,
         )
+
+    def _answers(
+        self, method: Method, config: SearchConfig, batch: Batch, output: SearchOutput
+    ) -> list[Answer]:
+        """The answers in a search's output, traced ones with their trees."""
+        codec, asks = self.pair.policy.codec, method in GUIDED
+        judge = self.pair.granularity if asks else None
+        answers = [
+            answer_of(codec, batch.records[row], method, output, row, batch.prompts, judge)
+            for row in range(len(batch.indices))
+        ]
+        if config.trace:
+            name = self.pair.prm_name if asks else "none"
+            for answer in answers:
+                answer.drawing = search_tree(codec, answer, config, name)
+        return answers

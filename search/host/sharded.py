@@ -18,7 +18,7 @@ from toolprm_jax.records import DataError
 from ..core import SearchConfig, SearchOutput
 from ..decoder import Models, Prompts, prefill
 from ..grammar import Grammar, Schema
-from ..methods import Rollouts, sample_rollouts, search
+from ..methods import Samples, sample_rollouts, search
 
 _WHOLE = PartitionSpec()
 _QUERIES = PartitionSpec("data")
@@ -141,7 +141,7 @@ def sharded_rollouts(
     count: int,
     temperature: Array | float,
     max_tokens: int,
-) -> Rollouts:
+) -> Samples:
     """`sample_rollouts` on a mesh; a query's completions are the same on any.
 
     Args:
@@ -157,7 +157,7 @@ def sharded_rollouts(
     """
     fixed = {"count": count, "max_tokens": max_tokens, "in_step": _in_step(mesh)}
 
-    def sample(temperature: Array, *arrays: Any) -> Rollouts:
+    def sample(temperature: Array, *arrays: Any) -> Samples:
         return sample_rollouts(model, *arrays, temperature=temperature, **fixed)
 
     inputs = (_WHOLE, _WHOLE, _QUERIES, _QUERIES, _WHOLE)

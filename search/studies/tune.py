@@ -21,11 +21,12 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from toolprm_jax.annotation import LabelledCompletion, read_steps
 from toolprm_jax.command import Parser, run_command
 from toolprm_jax.model import Decoder, Params, step_logits
 from toolprm_jax.model.files import LoadedModel, load
 from toolprm_jax.records import FORMATS, DataError, Record, read_records
-from toolprm_jax.tokens import Rollout, TreeBatch, TreeBuilder, marked_path, pack, read_steps
+from toolprm_jax.tokens import TreeBatch, TreeBuilder, marked_path, pack
 
 from ..core import Aggregate, aggregate
 
@@ -58,7 +59,7 @@ def _score(
 
 
 def candidates(
-    policy: LoadedModel, prm: LoadedModel, record: Record, rollouts: Sequence[Rollout]
+    policy: LoadedModel, prm: LoadedModel, record: Record, rollouts: Sequence[LabelledCompletion]
 ) -> list[Candidate]:
     """A record's labelled completions with what both models make of them.
 
@@ -161,7 +162,7 @@ def _tune(args: argparse.Namespace) -> int:
     if prm.codec.contract.granularity is None:
         raise DataError(f"{args.prm}: it is a policy")
     records = {record.id: record for record in read_records(Path(args.records), args.format)}
-    grouped: dict[str, list[Rollout]] = {}
+    grouped: dict[str, list[LabelledCompletion]] = {}
     for where, record_id, rollout in read_steps(Path(args.steps)):
         if record_id not in records:
             raise DataError(f"{where}: id: expected the id of a record, found {record_id!r}")

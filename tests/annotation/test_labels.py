@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from toolprm_jax.annotation.corruption import gold_calls, gold_completion
 from toolprm_jax.annotation.labels import GRANULARITY, Labelled, label_completion
 from toolprm_jax.annotation.matching import call_matches, exact_match, tools_by_name, value_accepted
+from toolprm_jax.annotation.steps_file import steps_json
 from toolprm_jax.grammar.types import Dress, Kind
 from toolprm_jax.records.readers import read_records
 from toolprm_jax.records.types import Call, DataError, GoldCall, Record, Tool, spell_calls
@@ -250,7 +251,7 @@ def test_trailing_text_is_reported_and_not_labelled() -> None:
 
 def test_steps_file() -> None:
     labelled = label_completion(record_of([F12]), '[{"name": "f", "arguments": {"x": 2')
-    line = labelled.to_json("7", '[{"name": "f", "arguments": {"x": 2')
+    line = steps_json("7", '[{"name": "f", "arguments": {"x": 2', labelled)
     assert json.loads(json.dumps(line)) == line
     assert line["steps"] == [
         {"kind": "FUNC_NAME", "end": 13, "label": "+", "prefix": "+"},

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from toolprm_jax.annotation import shards
 from toolprm_jax.annotation.annotate import annotate
 from toolprm_jax.annotation.labels import label_completion
+from toolprm_jax.annotation.steps_file import steps_json
 from toolprm_jax.annotation.store import RecordStore
 from toolprm_jax.records import spans
 from toolprm_jax.records.jsonl import json_line, read_rows
@@ -89,7 +90,7 @@ def test_shards_give_what_a_plain_loop_gives(tmp_path: Path, expected: tuple[byt
             for text, ids in itertools.zip_longest(
                 value["completions"], value.get("token_ids", [])
             ):
-                line = label_completion(records[value["id"]], text).to_json(value["id"], text)
+                line = steps_json(value["id"], text, label_completion(records[value["id"]], text))
                 lines.append(line if ids is None else {**line, "token_ids": ids})
     steps, rejects = run(inputs, tmp_path / "steps.jsonl")
     assert [json.loads(line) for line in steps.splitlines()] == lines

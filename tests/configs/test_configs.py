@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from configs.prm_qwen2p5 import VARIANTS
 from toolprm_jax.annotation.corruption import corruptions, gold_completion
 from toolprm_jax.annotation.labels import label_completion
+from toolprm_jax.annotation.steps_file import steps_json
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.files.hf import save_model
 from toolprm_jax.records.jsonl import write_jsonl
@@ -44,7 +45,7 @@ def inputs(
     for record in records:
         wrong = [each.text for each in list(corruptions(record, random.Random(0)))[:2]]
         for text in (gold_completion(record), *wrong):
-            lines.append(label_completion(record, text).to_json(record.id, text))
+            lines.append(steps_json(record.id, text, label_completion(record, text)))
     write_jsonl(str(folder / "steps.jsonl"), lines)
     return {name: folder / name for name in ("init", "records.jsonl", "steps.jsonl")}
 

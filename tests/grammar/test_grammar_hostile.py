@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolprm_jax.annotation.labels import label_completion
+from toolprm_jax.annotation.steps_file import steps_json
 from toolprm_jax.grammar.automaton import tables
 from toolprm_jax.grammar.runner import parse_calls, run
 from toolprm_jax.grammar.types import MAX_DEPTH, ArgumentsKey, Dress, Kind
@@ -101,7 +102,7 @@ def test_no_completion_raises_and_every_step_lies_inside_it(
         assert step.prefix == prefix
     assert labelled.correct == labelled.steps[-1].label
     assert labelled.error is None or not labelled.correct
-    json.dumps(labelled.to_json("r", str(text)))
+    json.dumps(steps_json("r", str(text), labelled))
     whole = parse_calls(tables(dress, key), data, eot=True)
     assert sum(call.finished for call in whole) == len(labelled.calls)
 

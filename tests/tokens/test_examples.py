@@ -12,11 +12,12 @@ from transformers import PreTrainedTokenizerBase
 
 from toolprm_jax.annotation.corruption import corruptions, gold_completion
 from toolprm_jax.annotation.labels import GRANULARITY, Labelled, label_completion
+from toolprm_jax.annotation.steps_file import LabelledCompletion
 from toolprm_jax.grammar.types import Kind
 from toolprm_jax.records.types import DataError, Record
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.contract import Granularity, Target, make_contract
-from toolprm_jax.tokens.examples import Rollout, lm_trees, marked_path, prm_trees
+from toolprm_jax.tokens.examples import lm_trees, marked_path, prm_trees
 from toolprm_jax.tokens.tree import TokenTree
 from toolprm_jax.toolworld.masked import masked_group
 
@@ -34,9 +35,9 @@ def codec_of(
     return Codec(tokenizer, make_contract(tokenizer, 2048, template, granularity, target))
 
 
-def labelled(codec: Codec, record: Record, text: str) -> tuple[Rollout, Labelled]:
+def labelled(codec: Codec, record: Record, text: str) -> tuple[LabelledCompletion, Labelled]:
     result = label_completion(record, text, dress=codec.template.dress)
-    return Rollout(text, result.steps, died=result.error is not None), result
+    return LabelledCompletion(text, result.steps, died=result.error is not None), result
 
 
 def completions(codec: Codec, record: Record) -> list[str]:
@@ -65,7 +66,7 @@ def samples_of(trees: Sequence[TokenTree]) -> Counter[Sample]:
     return out
 
 
-def naive_samples(codec: Codec, record: Record, rollout: Rollout) -> Counter[Sample]:
+def naive_samples(codec: Codec, record: Record, rollout: LabelledCompletion) -> Counter[Sample]:
     """One sample per decision, cut where the bytes say."""
     contract = codec.contract
     ids = list(rollout.token_ids or codec.encode(rollout.completion))

@@ -11,6 +11,7 @@ import pytest
 
 from toolprm_jax.annotation.corruption import corruptions, gold_completion
 from toolprm_jax.annotation.labels import GRANULARITY, label_completion
+from toolprm_jax.annotation.steps_file import steps_json
 from toolprm_jax.grammar.types import Dress
 from toolprm_jax.records.jsonl import Row, write_jsonl
 from toolprm_jax.records.readers import record_to_json
@@ -40,7 +41,7 @@ def texts(dress: Dress) -> list[str]:
 @pytest.mark.parametrize("dress", ["list", "tool_call"])
 def test_there_and_back_is_the_identity(dress: Dress) -> None:
     for text in texts(dress):
-        line = label_completion(RECORD, text, dress=dress).to_json("r", text)
+        line = steps_json("r", text, label_completion(RECORD, text, dress=dress))
         made = to_trl(line, RECORD, get_template(TEMPLATES[dress]))
         assert set(made) == {"id", "prompt", "completions", "labels"}
         assert len(made["completions"]) == len(made["labels"]) == len(line["steps"])
@@ -50,7 +51,7 @@ def test_there_and_back_is_the_identity(dress: Dress) -> None:
 
 def test_pieces_end_where_decisions_end() -> None:
     text = '[{"name": "f", "arguments": {"x": "a"}}]'
-    line = label_completion(RECORD, text).to_json("r", text)
+    line = steps_json("r", text, label_completion(RECORD, text))
     made = to_trl(line, RECORD, get_template("hammer"), "prefix")
     assert made["completions"] == ['[{"name": "f"', ', "arguments": {"x": "a"}', "", "}", "]"]
     assert made["labels"] == [True, False, False, False, False]
@@ -60,7 +61,7 @@ def test_pieces_end_where_decisions_end() -> None:
 
 def test_coarser_pieces_are_a_coarser_granularity() -> None:
     text = gold_completion(RECORD)
-    line = label_completion(RECORD, text).to_json("r", text)
+    line = steps_json("r", text, label_completion(RECORD, text))
     kept = {kind.name for kind in GRANULARITY["cprm"]}
     line["steps"] = [step for step in line["steps"] if step["kind"] in kept]
     assert from_trl(row(to_trl(line, RECORD, get_template("hammer")))) == line
@@ -90,7 +91,7 @@ def test_rows_that_do_not_fit_say_why(value: Any, reason: str) -> None:
 
 
 def test_the_command_goes_both_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [label_completion(RECORD, text).to_json("r", text) for text in texts("list")]
+    lines = [steps_json("r", text, label_completion(RECORD, text)) for text in texts("list")]
     write_jsonl(tmp_path / "records.jsonl", [record_to_json(RECORD)])
     write_jsonl(tmp_path / "steps.jsonl", [*lines, {"id": "absent"}])
     given = ["--records", str(tmp_path / "records.jsonl"), "--out", str(tmp_path / "trl.jsonl")]

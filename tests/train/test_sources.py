@@ -16,6 +16,7 @@ from toolprm_jax.annotation.corruption import corruptions, gold_completion
 from toolprm_jax.annotation.dataset import build
 from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.split import split_of
+from toolprm_jax.annotation.steps_file import read_steps, steps_json
 from toolprm_jax.annotation.store import RecordStore
 from toolprm_jax.grammar.types import Kind
 from toolprm_jax.model.decoder import DecoderConfig, init_params
@@ -24,7 +25,6 @@ from toolprm_jax.records.readers import record_to_json
 from toolprm_jax.records.types import DataError, Record
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
 from toolprm_jax.tokens.contract import Contract, Granularity, make_contract
-from toolprm_jax.tokens.steps_file import read_steps
 from toolprm_jax.tokens.tree import TokenTree
 from toolprm_jax.toolworld.masked import masked_corpus
 from train.main import main
@@ -53,7 +53,7 @@ def steps(records: list[Record]) -> list[dict[str, Any]]:
     for record in records:
         texts = [gold_completion(record)] * 2
         texts += [text for _, text, _ in list(corruptions(record, random.Random(0)))[:3]]
-        lines += [label_completion(record, text).to_json(record.id, text) for text in texts]
+        lines += [steps_json(record.id, text, label_completion(record, text)) for text in texts]
     return lines
 
 

@@ -3,8 +3,14 @@ from .corruption import corruptions as corruptions
 from .corruption import gold_completion as gold_completion
 from .dataset import steps_lines as steps_lines
 from .labels import GRANULARITY as GRANULARITY
+from .labels import Labelled as Labelled
 from .labels import Step as Step
 from .labels import label_completion as label_completion
 from .matching import exact_match as exact_match
 from .matching import strings_equal as strings_equal
+from .steps_file import LabelledCompletion as LabelledCompletion
+from .steps_file import labelled_from_json as labelled_from_json
+from .steps_file import read_steps as read_steps
+from .steps_file import step_to_json as step_to_json
+from .steps_file import steps_json as steps_json
 from .store import RecordStore as RecordStore

@@ -21,9 +21,9 @@ from ..records import (
     checked_rollouts,
     write_jsonl,
 )
+from .rows import Options
 from .shards import SHARD_BYTES, annotate_shards, build_store, join, parts_of
 from .statistics import Counts, statistics_table, write_picture
-from .steps import Options
 
 
 class NothingLabelledError(DataError):

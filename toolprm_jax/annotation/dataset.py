@@ -35,7 +35,9 @@ from ..records import (
     row_spans,
     spans_from,
 )
+from .labels import Step
 from .split import SPLITS, split_of
+from .steps_file import step_to_json
 from .store import RecordStore
 
 SHARD_EXAMPLES = 2048  # the writer holds the examples of one shard in memory, about 10 MB
@@ -210,12 +212,14 @@ def steps_lines(example: Mapping[str, Any]) -> list[dict[str, Any]]:
             "id": _text(example["id"]),
             "completion": _text(completion),
             "steps": [
-                {
-                    "kind": Kind(int(steps["kind"][i])).name,
-                    "end": int(steps["end"][i]),
-                    "label": "+" if steps["label"][i] else "-",
-                    "prefix": "+" if steps["prefix"][i] else "-",
-                }
+                step_to_json(
+                    Step(
+                        Kind(int(steps["kind"][i])),
+                        int(steps["end"][i]),
+                        bool(steps["label"][i]),
+                        bool(steps["prefix"][i]),
+                    )
+                )
                 for i in range(at, end)
             ],
             "correct": bool(of["correct"][row]),

@@ -66,25 +66,6 @@ class Labelled:
     calls: tuple[Call, ...]
     changed: int = 0
 
-    def to_json(self, record_id: str, completion: str) -> dict[str, Any]:
-        """One line of a steps file."""
-        return {
-            "id": record_id,
-            "completion": completion,
-            "steps": [
-                {
-                    "kind": _NAMES[kind],
-                    "end": end,
-                    "label": "+" if label else "-",
-                    "prefix": "+" if prefix else "-",
-                }
-                for kind, end, label, prefix in self.steps
-            ],
-            "correct": self.correct,
-            "error": self.error,
-            "trailing": self.trailing,
-        }
-
 
 class _Labeller:
     """Holds the calls of one completion against the gold calls that are still unused.

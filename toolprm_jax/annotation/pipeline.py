@@ -40,8 +40,8 @@ from ..records import (
     row_spans,
 )
 from .annotate import add_labelling_flags, options_of
+from .rows import Options, annotate_row
 from .statistics import Counts
-from .steps import Options, annotate_row
 
 _Place = tuple[int, int, int | None, bytes]  # a span, in types that Beam has coders for
 

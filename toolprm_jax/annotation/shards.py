@@ -40,8 +40,8 @@ from ..records import (
     spans_from,
     write_jsonl,
 )
+from .rows import Options, annotate_row
 from .statistics import Counts
-from .steps import Options, annotate_row
 from .store import RecordStore
 
 SHARD_BYTES = 2 << 20

@@ -11,13 +11,12 @@ import jax
 import numpy as np
 from jax import Array
 
-from ..annotation import GRANULARITY, Step
+from ..annotation import GRANULARITY, LabelledCompletion, Step
 from ..grammar import Kind, run, tables
 from ..records import DataError, Record
 from ..tokens import (
     Codec,
     Marker,
-    Rollout,
     TokenTree,
     TreeBatch,
     TreeBuilder,
@@ -112,7 +111,7 @@ def _path(codec: Codec, kinds: frozenset[Kind], record: Record, completion: Comp
     found = run(tables(codec.template.dress), text.encode("utf-8", "surrogatepass"), eot=True)
     # The label is not known; any will do.
     steps = tuple(Step(kind, end, True, True) for kind, end in found.events if kind in kinds)
-    rollout = Rollout(text, steps, tuple(ids) or None, found.died_at is not None)
+    rollout = LabelledCompletion(text, steps, tuple(ids) or None, found.died_at is not None)
     tokens, markers = marked_path(codec, rollout)
     prompt = codec.prompt(record)
     markers = [(len(prompt) + at, token, kind, label) for at, token, kind, label in markers]

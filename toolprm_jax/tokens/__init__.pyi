@@ -8,14 +8,11 @@ from .contract import add_marker_tokens as add_marker_tokens
 from .contract import make_contract as make_contract
 from .examples import Judged as Judged
 from .examples import Marker as Marker
-from .examples import Rollout as Rollout
 from .examples import lm_trees as lm_trees
 from .examples import marked_path as marked_path
 from .examples import prm_trees as prm_trees
 from .prompts import TEMPLATES as TEMPLATES
 from .prompts import get_template as get_template
-from .steps_file import read_steps as read_steps
-from .steps_file import rollout_from_json as rollout_from_json
 from .tree import TokenTree as TokenTree
 from .tree import TreeBatch as TreeBatch
 from .tree import TreeBuilder as TreeBuilder

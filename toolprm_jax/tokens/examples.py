@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from ..annotation import GRANULARITY, Step
+from ..annotation import GRANULARITY, LabelledCompletion
 from ..grammar import Kind
 from ..records import DataError, Record
 from .codec import Codec
@@ -15,16 +14,7 @@ from .vocabulary import ends_to_tokens
 Marker = tuple[int, int, int, int]  # index in the sequence, token, kind, label
 
 
-class Rollout(NamedTuple):
-    """A labelled completion: its bytes and, where the policy sampled them, its token ids."""
-
-    completion: str
-    steps: tuple[Step, ...]
-    token_ids: tuple[int, ...] | None = None
-    died: bool = False
-
-
-Judged = tuple[Record, Sequence[Rollout]]  # a record and its labelled completions
+Judged = tuple[Record, Sequence[LabelledCompletion]]  # a record and its labelled completions
 
 
 def lm_trees(
@@ -62,7 +52,7 @@ def lm_trees(
     return trees, too_long
 
 
-def marked_path(codec: Codec, rollout: Rollout) -> tuple[list[int], list[Marker]]:
+def marked_path(codec: Codec, rollout: LabelledCompletion) -> tuple[list[int], list[Marker]]:
     """A rollout's token ids, up to its last marker, and its markers by token index.
 
     The index is -1 for a marker on the prompt's last token (an empty completion). Where engines

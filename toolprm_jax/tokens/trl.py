@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..annotation import Labelled, Step, labelled_from_json, steps_json
 from ..command import Parser, distinct_files, run_command
 from ..grammar import Dress, Kind, explain, run, tables
 from ..records import (
@@ -120,7 +121,7 @@ def from_trl(row: Row, dress: Dress = "list") -> dict[str, Any]:
     decisions, error, trailing = _decisions(_encode(text), dress)
     ends = list(itertools.accumulate(len(_encode(piece)) for piece in pieces[:-1]))
     ends.append(decisions[-1][1])  # the last piece holds the rest of the text
-    steps: list[dict[str, Any]] = []
+    steps: list[Step] = []
     prefix = True
     for end, group in itertools.groupby(zip(ends, labels, strict=True), lambda pair: pair[0]):
         given = [label for _, label in group]
@@ -132,18 +133,10 @@ def from_trl(row: Row, dress: Dress = "list") -> dict[str, Any]:
             )
         for kind, label in zip(here[-len(given) :], given, strict=True):
             prefix = prefix and label
-            signs = {"label": "+" if label else "-", "prefix": "+" if prefix else "-"}
-            steps.append({"kind": kind.name, "end": end, **signs})
+            steps.append(Step(kind, end, label, prefix))
     others = {k: v for k, v in row.value.items() if k not in (*_OURS, "id")}
-    return {
-        "id": row.id,
-        "completion": text,
-        "steps": steps,
-        "correct": labels[-1],
-        "error": error,
-        "trailing": trailing,
-        **others,
-    }
+    labelled = Labelled(tuple(steps), labels[-1], error, trailing, ())
+    return {**steps_json(row.id, text, labelled), **others}
 
 
 def _decisions(data: bytes, dress: Dress) -> tuple[list[tuple[Kind, int]], str | None, bool]:
@@ -156,23 +149,13 @@ def _decisions(data: bytes, dress: Dress) -> tuple[list[tuple[Kind, int]], str |
 
 
 def _steps_line(row: Row, records: Mapping[str, Record]) -> tuple[dict[str, Any], Record]:
-    value = row.value
-    if row.problem or not isinstance(value, dict):
+    if row.problem or not isinstance(row.value, dict):
         raise DataError(row.problem or "expected an object")
     record = records.get(row.id or "")
     if row.id is None or record is None:
         raise DataError(f"id: expected the id of a record, found {row.id!r}")
-    if not isinstance(value.get("completion"), str):
-        raise DataError("completion: expected a string")
-    steps = value.get("steps")
-    if not isinstance(steps, list) or not all(
-        isinstance(step, dict)
-        and type(step.get("end")) is int
-        and all(step.get(name) in ("+", "-") for name in ("label", "prefix"))
-        for step in steps
-    ):
-        raise DataError('steps: expected a list of {"kind", "end", "label", "prefix"}')
-    return {**value, "id": row.id}, record
+    labelled_from_json("", row.value)  # for its checks
+    return {**row.value, "id": row.id}, record
 
 
 def main(argv: Sequence[str] | None = None) -> int:

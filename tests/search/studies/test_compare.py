@@ -20,10 +20,10 @@ from search.studies import compare, tune
 from search.studies.tune import BETAS, Candidate, accuracies, candidates
 from toolprm_jax.annotation.corruption import gold_completion
 from toolprm_jax.annotation.labels import label_completion
+from toolprm_jax.annotation.steps_file import labelled_from_json, steps_json
 from toolprm_jax.model.score import score_completion
 from toolprm_jax.records.jsonl import write_jsonl
 from toolprm_jax.records.readers import record_to_json
-from toolprm_jax.tokens.steps_file import rollout_from_json
 from toolprm_jax.toolworld.masked import masked_corpus
 
 TINY = SearchConfig(
@@ -87,8 +87,8 @@ def test_a_candidate_is_scored_as_it_is_alone(models: ModelPair) -> None:
     assert models.prm is not None
     record = next(r for r in masked_corpus(5, "heldout", 20) if r.answers)
     texts = [gold_completion(record), "[]", gold_completion(record)[:-1]]
-    lines = [label_completion(record, text).to_json(record.id, text) for text in texts]
-    rollouts = [rollout_from_json("line", line) for line in lines]
+    lines = [steps_json(record.id, text, label_completion(record, text)) for text in texts]
+    rollouts = [labelled_from_json("line", line) for line in lines]
     together = candidates(models.policy, models.prm, record, rollouts)
     assert [c.correct for c in together] == [True, False, False]
     for rollout, found in zip(rollouts, together, strict=True):
@@ -123,7 +123,7 @@ def test_a_tuning_run_writes_its_table(tiny_pair: Any, tmp_path: Path, capsys) -
     lines = []
     for record in records:
         for text in (gold_completion(record), "[]"):
-            lines.append(label_completion(record, text).to_json(record.id, text))
+            lines.append(steps_json(record.id, text, label_completion(record, text)))
     write_jsonl(tmp_path / "steps.jsonl", lines)
     argv = ["--policy", tiny_pair.policy, "--prm", tiny_pair.prm]
     argv += ["--records", str(tmp_path / "records.jsonl"), "--steps", str(tmp_path / "steps.jsonl")]

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ..grammar import Dress, Kind
-from ..records import Record, Reject, Rejects, Row, json_line, rollouts_of
+from ..grammar import Dress
+from ..records import Record, Reject, Rejects, Row, rollouts_of
 from .labels import Labelled, label_completion
 from .split import split_of
 from .statistics import Counts
+from .steps_file import steps_line
 
 
 @dataclass(frozen=True)
@@ -79,36 +80,10 @@ def annotate_row(
                 ordered=options.ordered,
                 equivalence=options.equivalence,
             )
-            line = _line(record_id, completion, labelled)
+            line = steps_line(record_id, completion, labelled)
             known[completion] = labelled, line
         labelled, line = known[completion]
         counts.add(labelled, split)
         if token_ids is not None:
             line = f'{line[:-1]}, "token_ids": {json.dumps(token_ids[index])}}}'
         yield line
-
-
-_STEPS = [
-    [
-        [
-            f'{{"kind": "{kind.name}", "end": %d, "label": "{label}", "prefix": "{prefix}"}}'
-            for prefix in "-+"
-        ]
-        for label in "-+"
-    ]
-    for kind in Kind
-]
-_BOOL = ("false", "true")
-
-
-def _line(record_id: str, completion: str, labelled: Labelled) -> str:
-    """`json_line(labelled.to_json(record_id, completion))` in a third of the time."""
-    steps = ", ".join(
-        [_STEPS[kind][label][prefix] % end for kind, end, label, prefix in labelled.steps]
-    )
-    error = "null" if labelled.error is None else json_line(labelled.error)
-    return (
-        f'{{"id": {json_line(record_id)}, "completion": {json_line(completion)}, '
-        f'"steps": [{steps}], "correct": {_BOOL[labelled.correct]}, "error": {error}, '
-        f'"trailing": {_BOOL[labelled.trailing]}}}'
-    )
