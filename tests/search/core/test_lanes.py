@@ -88,9 +88,11 @@ def test_a_lane_sees_its_path_and_no_other_query() -> None:
             while above >= 0:
                 paths[query, slot, above] = True
                 above = parents[query, above]
-    queries = np.asarray([0, 0, 1, 1, 1, 2])
+    queries = np.asarray([0, 0, 1, 1, 1, 2], np.int64)
     chosen = {q: sorted(rng.choice(np.arange(1, size), 8, replace=False)) for q in range(batch)}
-    slots = np.asarray([[chosen[q].pop(0) for _ in range(width)] for q in queries])
+    slots = np.asarray(
+        [[chosen[q].pop(0) for _ in range(width)] for q in queries.tolist()], np.int64
+    )
     active = np.ones((rows, width), bool)
     active[3, 1] = False
     slots[5, 1] = size  # a leaf below slot 20, itself not stored

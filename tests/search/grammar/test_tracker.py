@@ -274,7 +274,7 @@ def test_digests_of_many_texts_differ() -> None:
     tracker = initial(GRAMMARS["list"], (len(names),))
     for at in range(length):
         tracker, _ = ADVANCE(GRAMMARS["list"], tracker, jnp.asarray(padded[at]))
-        done = np.asarray([len(ids) == at + 1 for ids in sequences])
+        done = np.asarray([len(ids) == at + 1 for ids in sequences], bool)
         digests[done] = np.asarray(tracker.digest)[done]
     assert len({tuple(digest) for digest in digests.tolist()}) == len(names)
 
