@@ -10,6 +10,7 @@ from .core import Status as Status
 from .core import beam_search as beam_search
 from .decoder import Models as Models
 from .decoder import Prompts as Prompts
+from .grammar import grammar_from_pieces as grammar_from_pieces
 from .grammar import make_grammar as make_grammar
 from .grammar import make_schema as make_schema
 from .host import Answer as Answer

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.host.answers import calls_of
 from toolprm_jax.annotation.matching import exact_match
 from toolprm_jax.model.adapters import read_adapter
 from toolprm_jax.model.files.gguf import smollm2_file
 from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.contract import Contract
 from toolprm_jax.toolworld.embedded import EMBEDDED
+from toolprm_jax.toolworld.masked import masked_corpus
 
 MOST_BYTES = 12_000_000
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -32,22 +32,33 @@ def test_an_adapter_is_small_and_has_its_contract(name: str) -> None:
     assert adapter.lora.token_ids == (contract.marker_ids if is_prm else ())
 
 
-def test_the_program_in_the_readme_answers_held_out_queries(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture(scope="module")
+def program() -> dict[str, Any]:
+    """The names that README's first program leaves behind."""
     try:
         smollm2_file()
     except DataError as error:
         pytest.skip(str(error))
-    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    block = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[0]
     names: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(block, "README.md", "exec"), names)
-    out, batch, codec = names["out"], names["batch"], names["policy"].codec
-    assert len(capsys.readouterr().out.splitlines()) == 8
-    right = 0
-    for row, best in enumerate(out.best.tolist()):
-        text = codec.decode(out.tokens[row, best, : out.lengths[row, best]].tolist())
-        right += exact_match(batch.records[row], calls_of(codec, text))
-    assert right >= 3
-    assert np.isfinite(out.score[np.arange(8), out.best]).all()
-    assert (out.costs.prm_tokens > 0).all()
+    return names
+
+
+def test_the_program_in_the_readme_answers(program: dict[str, Any]) -> None:
+    answer = program["answer"]
+    assert answer.finished
+    assert [call.to_json() for call in answer.calls] == [
+        {"name": "add", "arguments": {"a": 2, "b": 3}}
+    ]
+    (sure,) = answer.confidence["calls"]
+    assert all(0 < p <= 1 for p in (sure["call"], sure["name"], *sure["arguments"].values()))
+
+
+def test_the_embedded_pair_answers_held_out_queries(program: dict[str, Any]) -> None:
+    records = list(masked_corpus(1, "heldout", 8))
+    answers = list(program["searcher"].many(records, progress=False))
+    assert (
+        sum(answer.finished and exact_match(answer.record, answer.calls) for answer in answers) >= 3
+    )
+    assert all(np.isfinite(answer.score) and answer.cost["prm_tokens"] for answer in answers)

@@ -41,15 +41,15 @@ cp "$RUNS"/policy/model/* "$HERE/policy/"
 # What the reward model learns from: the policy's own completions of the first queries, and for every
 # query the gold or near misses, which cost no sampling.
 corpus() { make "$RUNS/$1.jsonl" run toolprm_jax.toolworld.masked --split "$2" --seed "$3" \
-  --count "$4" --group_size 6 --masked "$5" --out "$RUNS/$1.jsonl"; }
+  --count "$4" --group-size 6 --masked "$5" --out "$RUNS/$1.jsonl"; }
 corpus judged train 3 520 0.67
 corpus heldout heldout 1 24 1.0
 annotated() { make "$RUNS/$2_steps.jsonl" run toolprm_jax.annotation.annotate \
     --records "$RUNS/$1.jsonl" --format record --rollouts "$RUNS/$2.jsonl" \
     --out "$RUNS/$2_steps.jsonl" --stats "$RUNS/$2_stats.json"; }
 sampled() { run search.commands.rollout --model embedded:policy --records "$RUNS/$1.jsonl" \
-    --format record --limit "$2" --num 4 --temperature 0.8 --max_tokens 160 --batch_size 24 \
-    --max_shapes 3 --seed 1 --out "$RUNS/$1_sampled.jsonl"; annotated "$1" "$1_sampled"; }
+    --format record --limit "$2" --num 4 --temperature 0.8 --max-tokens 160 --batch-size 24 \
+    --max-shapes 3 --seed 1 --out "$RUNS/$1_sampled.jsonl"; annotated "$1" "$1_sampled"; }
 mistakes=wrong_value,missing_parameter,extra_parameter,wrong_name,swapped_values
 mistakes=$mistakes,duplicated_call,dropped_call,extra_call
 made() { make "$RUNS/$1_made.jsonl" run toolprm_jax.annotation.corrupt \

@@ -1,6 +1,6 @@
 """The corpus with function masking on, as the embedded models read it.
 
-python -m toolprm_jax.toolworld.masked --split train --seed 3 --count 500 --group_size 6 --out FILE
+python -m toolprm_jax.toolworld.masked --split train --seed 3 --count 500 --group-size 6 --out FILE
 """
 
 from __future__ import annotations
