@@ -1,6 +1,6 @@
 """The paper's reward model: Hammer2.1-3B, trained to judge every decision (arXiv:2510.14703).
 
-Command: toolprm-train --config configs/prm_hammer2p1_3b.py --workdir runs/prm_3b \
+Command: toolprm-train --config prm_hammer2p1_3b --workdir runs/prm_3b \
         --distributed auto --config.init=MODEL_DIR --config.data.dataset=DIR/toolprm_steps/1.0.0
          The twins that it is compared with: configs/prm_hammer2p1_3b.py:orm and :cprm.
 Hardware: written for a TPU v5e-16 (4x4). Parameters, gradient and both moments in float32 are 16
@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from configs import base
+
 COMPLETIONS = 594_434  # of the paper's training set
 BATCH = 1024
 EPOCHS = 5
@@ -24,48 +26,21 @@ STEPS = EPOCHS * COMPLETIONS // BATCH
 
 
 def get_config(granularity: str = "toolprm") -> ConfigDict:
-    return ConfigDict(
-        {
-            "objective": "prm",
-            "template": "hammer",
-            "tokenizer": "",  # the one in init
-            "init": "models/Hammer2.1-3b",
-            "granularity": granularity,
-            "target": "label",
-            "lora": {"rank": 0, "alpha": 0.0, "targets": "", "first_layer": 0},  # the whole model
-            "seed": 0,
-            "steps": STEPS,
-            "accumulation": 3,
-            "log_every": 10,
-            "eval_every": 200,
-            "checkpoint_every": 200,
-            "keep": 2,
-            "keep_best": 1,
-            "tensorboard": False,
-            "wandb": "",
-            "mesh": {"data": -1, "fsdp": 16, "tensor": 1},
-            "model": {"dtype": "bfloat16", "remat": True},  # the shape comes with init
-            "optimizer": {
-                "learning_rate": 1e-3,
-                "warmup_steps": round(0.008 * STEPS),
-                "end_fraction": 0.1,
-                "weight_decay": 1e-5,
-                "clip_norm": 1.0,
-                "b1": 0.9,
-                "b2": 0.999,
-            },
-            "data": {
-                "dataset": "data/toolprm_steps/1.0.0",
-                "records": "",
-                "steps": "",
-                "heldout_records": "",
-                "heldout_steps": "",
-                "format": "",
-                "group_size": 1,
-                "row_length": 2048,
-                "rows_per_batch": 48,
-                "epochs": EPOCHS + 1,  # the steps end it; rows are never quite full
-                "eval_items": 500,
-            },
-        }
+    config = base.prm_config()
+    config.template = "hammer"
+    config.init = "models/Hammer2.1-3b"
+    config.granularity = granularity
+    config.update(steps=STEPS, accumulation=3, eval_every=200, checkpoint_every=200, keep_best=1)
+    config.mesh.fsdp = 16
+    config.optimizer.update(
+        warmup_steps=round(0.008 * STEPS), end_fraction=0.1, weight_decay=1e-5, b2=0.999
     )
+    config.data.update(
+        dataset="data/toolprm_steps/1.0.0",
+        group_size=1,
+        row_length=2048,
+        rows_per_batch=48,
+        epochs=EPOCHS + 1,  # the steps end it; rows are never quite full
+        eval_items=500,
+    )
+    return config

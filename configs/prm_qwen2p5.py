@@ -1,6 +1,6 @@
 """The paper's run on Qwen2.5 of three sizes, whole or as LoRA, on five machines.
 
-Command: toolprm-train --config configs/prm_qwen2p5.py:SIZE_METHOD_MACHINE --workdir runs/prm \
+Command: toolprm-train --config prm_qwen2p5:SIZE_METHOD_MACHINE --workdir runs/prm \
         --config.init=MODEL_DIR --config.data.dataset=DIR/toolprm_steps/1.0.0
          SIZE is 1p5b, 3b or 7b, METHOD full or lora, MACHINE v5e16, v5p8, v6e8, h100 or h200; on a
          pod slice with --distributed=auto. A policy fine-tuned for calls, such as Hammer2.1 of the
@@ -42,13 +42,6 @@ def get_config(variant: str = "3b_lora_v5e16") -> ConfigDict:
     config.mesh.fsdp = DEVICES[machine]
     config.accumulation = config.data.rows_per_batch // DEVICES[machine]
     if method == "lora":
-        config.lora = ConfigDict(
-            {
-                "rank": 32,
-                "alpha": 64.0,
-                "targets": "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj",
-                "first_layer": 0,  # layers below it stay those of init
-            }
-        )
+        config.lora.update(rank=32, alpha=64.0)
         config.optimizer.learning_rate = 2e-4
     return config

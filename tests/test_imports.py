@@ -170,6 +170,14 @@ def test_rooms_are_entered_by_their_face(package: str) -> None:
     assert found == []
 
 
+def test_no_face_hides_a_module() -> None:
+    """Python binds an imported module to its package, in the place of what bears its name."""
+    for face in (path for room in ROOMS for path in (ROOT / room).rglob("__init__.pyi")):
+        names = {module.rpartition(".")[2] for _, module in imported_modules(face)}
+        modules = {path.stem for path in face.parent.iterdir() if path.stem != "__init__"}
+        assert names.isdisjoint(modules), face
+
+
 def test_the_embedded_paths_import_nothing() -> None:
     path = ROOT / "toolprm_jax" / "toolworld" / "embedded.py"
     assert {module for _, module in imported_modules(path)} == {

@@ -9,7 +9,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, Protocol, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt
 
@@ -118,6 +118,31 @@ def run_command(
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     print(f"{parser.prog}: error: {' '.join(reason.split())}", file=sys.stderr)
     return 2
+
+
+class Main(Protocol):
+    """The `main` of a command."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        """Runs the command with arguments, those of the process if None; its exit status."""
+        ...
+
+
+def command(parser: Callable[[], Parser], body: Callable[[argparse.Namespace], int]) -> Main:
+    """The `main` of a command.
+
+    Args:
+      parser: makes the parser that knows the arguments and the command's name.
+      body: the command; returns its exit status.
+
+    Returns:
+      A function that returns the exit status: that of `body`, or 2 for input that can't be used.
+    """
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        return run_command(parser(), body, argv)
+
+    return main
 
 
 def distinct_files(**paths: str | None) -> None:

@@ -14,6 +14,12 @@ _SECONDS = 1.0  # between two pictures of the bar on a terminal
 _LINE_SECONDS = 10.0  # elsewhere, where each is a line of its own
 
 
+def tell(text: str) -> None:
+    """Says on a terminal what takes a while."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
+
+
 class Progress:
     """A bar with rate and time left; compiling counts for neither.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from toolprm_jax.command import Parser, run_command
+from toolprm_jax.command import Parser, command
 from toolprm_jax.grammar import Kind
 from toolprm_jax.model import step_logits
 from toolprm_jax.model.files import LoadedModel, load
@@ -103,16 +102,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the evaluation.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 for input that can't be used.
-    """
-    return run_command(parser(), _evaluate, argv)
+main = command(parser, _evaluate)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import ast
 import importlib.util
 import inspect
 import logging
+import pkgutil
 import re
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+import configs
 from toolprm_jax.command import Parser, run_command
 from toolprm_jax.model.files import absolute_path
 from toolprm_jax.plan import add_plan
@@ -26,19 +28,36 @@ from .loop import DivergedError, run
 from .plan import run_plan
 
 
+def _config_file(name: str) -> Path:
+    """The file of a config, which is named by its path or, one of `configs`, by its name alone.
+
+    Raises:
+      DataError: there is none.
+    """
+    path = Path(name)
+    if path.suffix != ".py" and name.isidentifier():
+        spec = importlib.util.find_spec(f"configs.{name}")
+        if spec is not None and spec.origin is not None:
+            return Path(spec.origin)
+        known = sorted(m.name for m in pkgutil.iter_modules(configs.__path__) if m.name != "base")
+        raise DataError(f"{name}: no such config; expected a file or one of {', '.join(known)}")
+    if not path.is_file():
+        raise DataError(f"{path}: no such config file")
+    return path
+
+
 def load_config(name: str | Path) -> Config:
     """The config that a Python file's `get_config()` returns.
 
     Args:
-      name: the file; FILE:VARIANT gives `get_config` the variant.
+      name: the file, or the name of one of `configs`; NAME:VARIANT gives `get_config` the variant.
 
     Raises:
       DataError: no such file, or it has no get_config(), or one without variants.
     """
-    match = re.fullmatch(r"(.*\.py):(\w+)", str(name))
-    path, variant = (Path(match[1]), match[2]) if match else (Path(name), None)
-    if not path.is_file():
-        raise DataError(f"{path}: no such config file")
+    match = re.fullmatch(r"(.*?)(?::(\w+))?", str(name))
+    assert match is not None
+    path, variant = _config_file(match[1]), match[2]
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise DataError(f"{path}: expected a Python file with get_config()")
@@ -117,7 +136,11 @@ def parser() -> Parser:
         "Trains a policy or a process reward model. --config.KEY=VALUE replaces one value of the "
         "config, as in --config.steps=100.",
     )
-    out.add_argument("--config", required=True, help="a file of configs/, or FILE:VARIANT")
+    out.add_argument(
+        "--config",
+        required=True,
+        help="one of ours by name, or a file; its variant behind it, as in smollm2_prm:orm",
+    )
     out.add_argument(
         "--workdir",
         type=absolute_path,

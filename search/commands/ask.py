@@ -6,14 +6,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from toolprm_jax.command import Parser, add_fields, run_command, whole_number
+from toolprm_jax.command import Parser, add_fields, command, whole_number
+from toolprm_jax.progress import tell
 from toolprm_jax.records import DataError, Record, parse_json, query_record
 from toolprm_jax.tokens import TEMPLATES
 
@@ -107,7 +107,7 @@ def _ask(args: argparse.Namespace) -> int:
         **{name: getattr(args, name) for name in OPTIONS},
     )
     loaded = time.perf_counter() - start
-    print("searching (a first query of its length is compiled first)", file=sys.stderr)
+    tell("searching; the first query of a length is compiled first")
     answer = searcher(record, seed=args.seed, trace=bool(args.tree))
     if args.tree:
         answer.tree(args.tree)
@@ -124,16 +124,7 @@ def _ask(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `toolprm-ask`.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 for input that can't be used.
-    """
-    return run_command(parser(), _ask, argv)
+main = command(parser, _ask)
 
 
 if __name__ == "__main__":

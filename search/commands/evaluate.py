@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from toolprm_jax.annotation import exact_match
+from toolprm_jax.command import Parser, command
 from toolprm_jax.records import (
     FORMATS,
     Call,
@@ -31,7 +32,7 @@ METRICS: Mapping[str, Callable[[Record, Sequence[Call]], bool]] = {"exact": exac
 
 
 @dataclass(frozen=True)
-class Answer:
+class GivenAnswer:
     """One line of an answers file."""
 
     id: str
@@ -79,7 +80,7 @@ def _answer_problem(row: Row) -> str | None:
     return None
 
 
-def read_answers(path: str | Path, rejects: Rejects | None = None) -> list[Answer]:
+def read_answers(path: str | Path, rejects: Rejects | None = None) -> list[GivenAnswer]:
     """Reads an answers file.
 
     Args:
@@ -92,14 +93,14 @@ def read_answers(path: str | Path, rejects: Rejects | None = None) -> list[Answe
     Raises:
       DataError: the file can't be read or holds no rows; a bad row if `rejects` is None.
     """
-    answers: list[Answer] = []
+    answers: list[GivenAnswer] = []
     for row in read_rows(path):
         problem = _answer_problem(row)
         if problem:
             row.reject(problem, rejects)
             continue
         answers.append(
-            Answer(
+            GivenAnswer(
                 id=str(row.id),
                 calls=tuple(Call(call["name"], call["arguments"]) for call in row.value["calls"]),
                 finished=row.value.get("finished", True),
@@ -110,7 +111,7 @@ def read_answers(path: str | Path, rejects: Rejects | None = None) -> list[Answe
 
 
 def evaluate(
-    records: Sequence[Record], answers: Sequence[Answer], metric: str = "exact"
+    records: Sequence[Record], answers: Sequence[GivenAnswer], metric: str = "exact"
 ) -> Evaluation:
     """Compares answers with the gold calls; a record without an answer counts as wrong.
 
@@ -128,7 +129,7 @@ def evaluate(
     judge = METRICS[metric]
     problems: list[Problem] = []
     known = {record.id for record in records}
-    by_id: dict[str, Answer] = {}
+    by_id: dict[str, GivenAnswer] = {}
     for answer in answers:
         if answer.id not in known:
             problems.append(Problem("unknown", answer.id, f"no record has the id {answer.id}"))
@@ -182,7 +183,7 @@ def summary(evaluation: Evaluation, metric: str, methods: Sequence[str]) -> dict
     }
 
 
-def _run(args: argparse.Namespace) -> int:
+def _evaluate(args: argparse.Namespace) -> int:
     rejected: list[Problem] = []
 
     def reject_as(kind: str) -> Rejects:
@@ -192,6 +193,9 @@ def _run(args: argparse.Namespace) -> int:
 
     records = list(read_records(args.records, args.format, reject_as("bad record")))
     answers = read_answers(args.answers, reject_as("bad answer"))
+    if args.answered:
+        ids = {answer.id for answer in answers}
+        records = [record for record in records if record.id in ids]
     found = evaluate(records, answers, args.metric)
     problems = (*rejected, *found.problems)
     methods = sorted({answer.method for answer in answers if answer.method})
@@ -207,6 +211,9 @@ def _run(args: argparse.Namespace) -> int:
     )
     if found.unfinished:
         print(f"unfinished answers: {found.unfinished}")
+    missing = sum(problem.kind == "missing" for problem in found.problems)
+    if missing:
+        print(f"{missing} records without an answer count as wrong; --answered leaves them out")
     for kind, rows in result["problems"].items():
         print(f"{kind}: {len(rows)}", file=sys.stderr)
         for row in rows[:_SHOWN]:
@@ -217,34 +224,29 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command `toolprm-evaluate`.
-
-    Args:
-      argv: arguments without the program's name; None takes them from the command line.
-
-    Returns:
-      The exit status: 0, or 2 with one line on standard error where the input can't be used.
-    """
-    parser = argparse.ArgumentParser(
-        prog="toolprm-evaluate",
-        description="Compare answers with the gold calls and print the accuracy with its interval. "
-        "A record without an answer counts as wrong.",
+def parser() -> Parser:
+    """The command's arguments."""
+    out = Parser(
+        "toolprm-evaluate",
+        "Compares answers with the gold calls and prints the accuracy with its interval. A record "
+        "without an answer counts as wrong.",
     )
-    parser.add_argument("--answers", required=True, help="answers file, JSON lines")
-    parser.add_argument("--records", required=True, help="records file, with gold calls")
-    parser.add_argument(
-        "--format", choices=FORMATS, help="format of the records (default: recognised)"
+    out.add_argument("--answers", required=True, help="answers file, JSON lines")
+    out.add_argument("--records", required=True, help="records file, with gold calls")
+    out.add_argument(
+        "--format", choices=FORMATS, help="format of the records; recognised if not given"
     )
-    parser.add_argument("--metric", default="exact", choices=sorted(METRICS))
-    parser.add_argument("--out", help="write the result and the verdict per query here, as JSON")
-    args = parser.parse_args(argv)
-    try:
-        return _run(args)
-    except (DataError, OSError) as error:
-        print(f"toolprm-evaluate: error: {error}", file=sys.stderr)
-        return 2
+    out.add_argument("--metric", default="exact", choices=sorted(METRICS), help="what is right")
+    out.add_argument(
+        "--answered",
+        action="store_true",
+        help="leave out records without an answer, as after toolprm-search --limit",
+    )
+    out.add_argument("--out", help="write the result and the verdict per query here, as JSON")
+    return out
 
+
+main = command(parser, _evaluate)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 
 import jax
@@ -12,6 +11,7 @@ from toolprm_jax.cache import keep_programs
 from toolprm_jax.command import Parser, whole_number
 from toolprm_jax.model import param_shardings
 from toolprm_jax.model.files import LoadedModel, load
+from toolprm_jax.progress import tell
 from toolprm_jax.records import FORMATS
 
 from ..host import dtype_for, search_mesh
@@ -62,5 +62,5 @@ def load_spread(name: str, args: argparse.Namespace, template: str | None = None
         keep_programs()
     mesh = search_mesh(args.batch_size, args.tensor)
     dtype = dtype_for(args.dtype, jax.local_devices())
-    print(f"loading {name} in {dtype}", file=sys.stderr)
+    tell(f"loading {name} in {dtype}")
     return load(name, template, dtype, partial(param_shardings, mesh))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 from annotated_types import Ge
 
-from toolprm_jax.command import Parser, number, run_command, whole_number
+from toolprm_jax.command import Parser, command, number, whole_number
 from toolprm_jax.progress import Progress
 from toolprm_jax.records import write_resumable
 from toolprm_jax.tokens import TEMPLATES
@@ -65,16 +65,7 @@ def _rollout(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `toolprm-rollout`.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 for input that can't be used.
-    """
-    return run_command(parser(), _rollout, argv)
+main = command(parser, _rollout)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from toolprm_jax.command import Parser, distinct_files, run_command, whole_number
+from toolprm_jax.command import Parser, command, distinct_files, whole_number
 from toolprm_jax.grammar import Kind
 from toolprm_jax.model import Completion, StepScore, score_rollouts
 from toolprm_jax.progress import Progress
@@ -141,16 +141,7 @@ def _step(step: StepScore) -> dict[str, Any]:
     return {"kind": step.kind.name, "end": step.end, "p": step.p}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `toolprm-score`.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 for input that can't be used.
-    """
-    return run_command(parser(), _score, argv)
+main = command(parser, _score)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ import dataclasses
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from toolprm_jax.command import Parser, add_fields, run_command, whole_number
+from toolprm_jax.command import Parser, add_fields, command, whole_number
 from toolprm_jax.model import abstract_params, num_params
 from toolprm_jax.plan import add_plan, planned_devices, print_plan, shape_of
 from toolprm_jax.records import DataError, read_rows, write_resumable
@@ -188,16 +188,7 @@ def _report(args: argparse.Namespace, searcher: Searcher) -> None:
     print(json.dumps(summary))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `toolprm-search`.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 for input that can't be used.
-    """
-    return run_command(parser(), _search, argv)
+main = command(parser, _search)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ from .pair import ModelPair as ModelPair
 from .pair import dtype_for as dtype_for
 from .pair import load_pair as load_pair
 from .queries import read_queries as read_queries
-from .rollouts import digest_of as digest_of
-from .rollouts import rollouts as rollouts
 from .runs import MethodRun as MethodRun
 from .runs import run_methods as run_methods
+from .sampled import digest_of as digest_of
+from .sampled import rollouts as rollouts
 from .searcher import BatchAnswers as BatchAnswers
 from .searcher import Searcher as Searcher
 from .sharded import place_models as place_models

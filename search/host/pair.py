@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import jax
 
 from toolprm_jax.model.files import LoadedModel, Shardings, load
+from toolprm_jax.progress import tell
 from toolprm_jax.records import DataError
 from toolprm_jax.tokens import Granularity
 
@@ -80,7 +80,7 @@ def load_pair(
     dtype: str | None = None,
     shardings: Shardings | None = None,
 ) -> ModelPair:
-    """Loads a policy and its reward model, saying so on standard error.
+    """Loads a policy and its reward model, saying so on a terminal.
 
     Args:
       policy: as for `load`.
@@ -93,7 +93,7 @@ def load_pair(
       DataError: there is no such model, or the two don't go together.
     """
     dtype = dtype_for(dtype, jax.local_devices())
-    print(f"loading {policy}{f' and {prm}' if prm else ''} in {dtype}", file=sys.stderr)
+    tell(f"loading {policy}{f' and {prm}' if prm else ''} in {dtype}")
     return ModelPair(
         load(policy, template, dtype, shardings),
         None if prm is None else load(prm, None, dtype, shardings),

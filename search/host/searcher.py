@@ -119,7 +119,7 @@ class Searcher:
         self.method: Method = method
         self.base = config or SearchConfig()
         self.spent = Spent()
-        self._tensor = tensor
+        self._tensor, self._numbers = tensor, itertools.count()
         self._placed: dict[Mesh, tuple[Any, Any]] = {}
         self.config_of(method)
 
@@ -243,9 +243,7 @@ class Searcher:
         waiting = itertools.islice(records, skip - skip % size, None)
         skip %= size
         with Progress(total, "query", show=progress) as bar:
-            for number in itertools.count():
-                if not (window := list(itertools.islice(waiting, size))):
-                    break
+            while window := list(itertools.islice(waiting, size)):
                 found: dict[int, Answer] = {}
                 given = self.batches(
                     window,
@@ -254,7 +252,7 @@ class Searcher:
                     batch_size=batch_size,
                     max_shapes=max_shapes,
                     bar=bar,
-                    profile=profile and str(Path(profile, str(number))),
+                    profile=profile,
                 )
                 for batch in given:
                     found |= dict(zip(batch[chosen].indices, batch[chosen].answers, strict=True))
@@ -318,8 +316,9 @@ class Searcher:
         size = schema_size(records) if pruned else None
         guided = any(method in GUIDED for method in configs)
         batches = make_batches(policy.codec, records, batch_size, max_shapes)
-        for number, batch in itertools.islice(enumerate(batches), skip, None):
+        for batch in itertools.islice(batches, skip, None):
             placed = self._place(batch, seed, size, guided, compiling)
+            number = next(self._numbers)
             out: dict[Method, BatchAnswers] = {}
             for method, config in configs.items():
                 if bar:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from toolprm_jax.annotation import exact_match
 from toolprm_jax.cache import keep_programs
-from toolprm_jax.command import Parser, run_command, whole_number
+from toolprm_jax.command import Parser, command, whole_number
 from toolprm_jax.progress import Progress
 from toolprm_jax.records import DataError, Record, read_records, read_rows, write_resumable
 from toolprm_jax.toolworld import masked_corpus
@@ -163,16 +163,7 @@ def _compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the comparison.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 for input that can't be used.
-    """
-    return run_command(parser(), _compare, argv)
+main = command(parser, _compare)
 
 
 if __name__ == "__main__":

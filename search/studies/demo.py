@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from rich.console import Console
 
 from toolprm_jax.annotation import exact_match
 from toolprm_jax.cache import keep_programs
-from toolprm_jax.command import Parser, run_command, whole_number
+from toolprm_jax.command import Parser, command, whole_number
 from toolprm_jax.records import FORMATS, DataError, Record, write_jsonl
 from toolprm_jax.toolworld import masked_corpus
 
@@ -158,16 +158,7 @@ def _demo(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the demo.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 for input that can't be used.
-    """
-    return run_command(parser(), _demo, argv)
+main = command(parser, _demo)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from toolprm_jax.annotation import LabelledCompletion, read_steps
-from toolprm_jax.command import Parser, run_command
+from toolprm_jax.command import Parser, command
 from toolprm_jax.model import Decoder, Params, step_logits
 from toolprm_jax.model.files import LoadedModel, load
 from toolprm_jax.records import FORMATS, DataError, Record, read_records
@@ -185,16 +185,7 @@ def _tune(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tuning.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 for input that can't be used.
-    """
-    return run_command(parser(), _tune, argv)
+main = command(parser, _tune)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from train.main import load_config, main
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("[a-z]*.py"))
+CONFIGS.remove("base.py")
 TWINS = [f"prm_hammer2p1_3b.py:{granularity}" for granularity in ("cprm", "orm")]
 TWINS.append("prm_qwen2p5.py:1p5b_full_v5p8")
 
@@ -100,3 +101,12 @@ def test_the_papers_run_has_the_papers_numbers() -> None:
     assert abs(config.steps * 1024 - 5 * 594_434) < 1024
     assert abs(config.optimizer.warmup_steps / config.steps - 0.008) < 1e-3
     assert load_config(ROOT / "configs" / "prm_hammer2p1_3b.py:orm").granularity == "orm"
+
+
+def test_configs_go_by_name_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    by_path = load_config(ROOT / "configs" / "smollm2_prm.py")
+    assert load_config("smollm2_prm").to_dict() == by_path.to_dict()
+    assert load_config("smollm2_prm:orm").granularity == "orm"
+    with pytest.raises(DataError, match="no such config; expected a file or one of prm_hammer"):
+        load_config("smollm3")

@@ -6,12 +6,12 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 
-from ..command import Parser, distinct_files, run_command
+from ..command import Parser, command, distinct_files
 from ..records import (
     FORMATS,
     ROLLOUTS_FORM,
@@ -49,7 +49,10 @@ def annotate(
 
     Memory does not grow with the files. What is done lies in `OUT.parts` until everything that was
     asked for is. With several workers the caller's module must be importable
-    (`if __name__ == "__main__":`).
+    (`main = command(_parser, _annotate)
+
+
+    if __name__ == "__main__":`).
 
     Args:
       records: the records file, with its gold answers.
@@ -113,18 +116,6 @@ def annotate(
     if not counts.labelled:
         raise NothingLabelledError("no completion could be labelled")
     return counts
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `toolprm-annotate`.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, 1 if nothing could be labelled, 2 for input that can't be used.
-    """
-    return run_command(_parser(), _annotate, argv)
 
 
 def _workers(text: str) -> int:
@@ -238,6 +229,9 @@ def _report(counts: Counts, args: argparse.Namespace, rejects: str, recognised: 
         f"{counts.rows} rows rejected, see {rejects}",
     ]
     print(*lines, sep="\n")
+
+
+main = command(_parser, _annotate)
 
 
 if __name__ == "__main__":

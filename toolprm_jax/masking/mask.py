@@ -8,7 +8,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..annotation import RecordStore
-from ..command import Parser, distinct_files, run_command
+from ..command import Parser, command, distinct_files
 from ..records import (
     FORMATS,
     ROLLOUTS_FORM,
@@ -31,18 +31,6 @@ from ..records import (
     record_to_json,
 )
 from .masked import mask_record
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `toolprm-mask`.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, 1 if no record could be read, 2 for input that can't be used.
-    """
-    return run_command(_parser(), _mask, argv)
 
 
 def chosen(record_id: str, seed: int, share: float) -> bool:
@@ -217,6 +205,9 @@ def _mask_rollouts(
             counts["masked completions"] += len(completions)
             counts["token ids"] += len(line.pop("token_ids", None) or ())
         write({**line, "id": record_id})
+
+
+main = command(_parser, _mask)
 
 
 if __name__ == "__main__":

@@ -37,12 +37,12 @@ def test_bad_input_is_one_line(records: Path, tiny_pair: Any, tmp_path: Path, ca
     good = ["--policy", tiny_pair.policy, "--records", str(records), "--out", str(tmp_path / "out")]
     assert "--prm" in fails(capsys, main, *good)
     assert "--method" in fails(capsys, main, *good, "--method", "guess")
-    assert "--num_beams" in fails(capsys, main, *good, "--num_beams", "0")
+    assert "--num-beams" in fails(capsys, main, *good, "--num_beams", "0")
     assert "--temperature" in fails(capsys, main, *good, "--temperature", "hot")
     assert "--top_p" in fails(capsys, main, *good, "--top_p", "0")
     assert "--schema" in fails(capsys, main, *good, "--schema", "maybe")
     goes = ("--prm", tiny_pair.prm, "--probe_width", "1", "--explore", "distinct")
-    assert "--probe_width: expected --explore sample" in fails(capsys, main, *good, *goes)
+    assert "--probe-width: expected --explore sample" in fails(capsys, main, *good, *goes)
     assert "--format" in fails(capsys, main, *good, "--format", "csv")
     assert "it is a policy" in fails(capsys, main, *good, "--prm", tiny_pair.policy)
     assert "no such model" in fails(capsys, main, *good[2:], "--policy", "nowhere", "--prm", "x")
@@ -126,7 +126,7 @@ def test_a_warning_names_the_option_that_raises_the_limit(
     ]
     assert main.main([*argv, "--max_tokens", "4", "--num_beams", "2", "--beam_width", "1"]) == 0
     warnings = capsys.readouterr().err.splitlines()
-    assert any("length_overflow; --max_tokens raises the limit" in line for line in warnings)
+    assert any("length_overflow; --max-tokens raises the limit" in line for line in warnings)
 
 
 def test_answers_do_not_depend_on_the_devices(learnt: Path, tiny_pair: Any, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from search.commands.evaluate import (
-    Answer,
+    GivenAnswer,
     evaluate,
     main,
     read_answers,
@@ -262,5 +262,5 @@ def test_an_unfinished_answer_is_wrong_where_no_call_is_right() -> None:
     message = {"role": "user", "content": "hello"}
     record = Record("a", (message,), (Tool("f", "", {}),), ())
     for finished in (True, False):
-        found = evaluate([record], [Answer("a", (), finished, "greedy")])
+        found = evaluate([record], [GivenAnswer("a", (), finished, "greedy")])
         assert found.correct.tolist() == [finished]

@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import pytest
 
+import search.host.sampled as rollouts
 from search.commands import rollout
-from search.host import rollouts
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.files.hf import save_model
 from toolprm_jax.records.jsonl import read_rollouts, write_jsonl
@@ -98,7 +98,7 @@ def test_a_stopped_run_goes_on(
 
 KILLED = """
 import os, signal, sys
-from search.resumable import write_resumable
+from toolprm_jax.records.resumable import write_resumable
 
 def lines(skip):
     for number in range(skip, 100):
