@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from . import prm_hammer2p1_3b
+from configs import prm_hammer2p1_3b
 
 DEVICES = {"v5e16": 16, "v5p8": 4, "v6e8": 8, "h100": 1, "h200": 1}  # JAX devices; v5p-8 has 4
 SIZES = ("1p5b", "3b", "7b")

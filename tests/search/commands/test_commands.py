@@ -39,7 +39,7 @@ def test_bad_input_is_one_line(records: Path, tiny_pair: Any, tmp_path: Path, ca
     assert "--method" in fails(capsys, main, *good, "--method", "guess")
     assert "--num-beams" in fails(capsys, main, *good, "--num_beams", "0")
     assert "--temperature" in fails(capsys, main, *good, "--temperature", "hot")
-    assert "--top_p" in fails(capsys, main, *good, "--top_p", "0")
+    assert "--top-p" in fails(capsys, main, *good, "--top_p", "0")
     assert "--schema" in fails(capsys, main, *good, "--schema", "maybe")
     goes = ("--prm", tiny_pair.prm, "--probe_width", "1", "--explore", "distinct")
     assert "--probe-width: expected --explore sample" in fails(capsys, main, *good, *goes)
