@@ -68,17 +68,17 @@ def string_hash(text: str) -> tuple[int, int]:
     return first, second
 
 
-def _named_types(name: str) -> int:
+def named_types(name: str) -> int:
     """Bits of a type's name, as JSON Schema, xLAM or Python's typing writes it."""
     name = name.strip().lower()
     if name.endswith("optional"):  # xLAM: "str, optional"
-        return _named_types(name.removesuffix("optional").rstrip(" ,")) | NULL
+        return named_types(name.removesuffix("optional").rstrip(" ,")) | NULL
     inner = re.fullmatch(r"optional\[(.*)\]", name)
     if inner:
-        return _named_types(inner[1]) | NULL
+        return named_types(inner[1]) | NULL
     inner = re.fullmatch(r"union\[([^\[\]]*)\]", name)
     if inner:
-        return _union(_named_types(part) for part in inner[1].split(","))
+        return _union(named_types(part) for part in inner[1].split(","))
     return _TYPE_OF_NAME.get(re.sub(r"\[.*\]$", "", name), ANYTHING)
 
 
@@ -89,7 +89,7 @@ def _union(types: Iterable[int]) -> int:
     return bits
 
 
-def _value_type(value: Any) -> int:
+def value_type(value: Any) -> int:
     if isinstance(value, bool):
         return BOOLEAN
     if isinstance(value, int | float):
@@ -113,9 +113,9 @@ def value_types(schema: Any) -> tuple[int, tuple[str, ...] | None]:
     types = ANYTHING
     declared = schema.get("type")
     if isinstance(declared, str):
-        types = _named_types(declared)
+        types = named_types(declared)
     elif isinstance(declared, Sequence) and all(isinstance(name, str) for name in declared):
-        types = _union(map(_named_types, declared)) or ANYTHING
+        types = _union(map(named_types, declared)) or ANYTHING
     elif any(key in schema for key in ("anyOf", "oneOf")):
         branches = schema.get("anyOf", schema.get("oneOf"))
         if isinstance(branches, Sequence) and not isinstance(branches, str):
@@ -123,7 +123,7 @@ def value_types(schema: Any) -> tuple[int, tuple[str, ...] | None]:
     values = schema.get("enum")
     enum = None
     if isinstance(values, Sequence) and not isinstance(values, str) and values:
-        listed = _union(map(_value_type, values))
+        listed = _union(map(value_type, values))
         # An enum that has nothing of the declared type is meant for something else.
         if listed & types:
             types &= listed
@@ -134,27 +134,37 @@ def value_types(schema: Any) -> tuple[int, tuple[str, ...] | None]:
     return types, enum
 
 
+def required_names(record: Record, tool: Tool) -> frozenset[str]:
+    """The parameters that every call of a record's tool must give."""
+    if tool.is_json_schema:
+        return tool.required
+    flat = [
+        schema
+        for other in record.tools
+        if not other.is_json_schema
+        for schema in other.properties.values()
+    ]
+    # Records that say "required" of some parameters only mean that the others are optional.
+    if any(isinstance(schema, Mapping) and "required" in schema for schema in flat):
+        return frozenset(
+            name
+            for name, schema in tool.properties.items()
+            if isinstance(schema, Mapping) and schema.get("required") is True
+        )
+    return tool.required
+
+
 def _parameters(record: Record) -> list[_Parameter]:
     """The parameters of all tools, those of namesakes left out."""
     names = [tool.name for tool in record.tools]
-    flat = [
-        schema
-        for tool in record.tools
-        if not tool.is_json_schema
-        for schema in tool.properties.values()
-    ]
-    # Records that say "required" of some parameters only mean that the others are optional.
-    stated = any(isinstance(schema, Mapping) and "required" in schema for schema in flat)
     found = []
     for index, tool in enumerate(record.tools):
         if names.count(tool.name) > 1:
             continue
+        required = required_names(record, tool)
         for name, schema in tool.properties.items():
             types, enum = value_types(schema)
-            required = name in tool.required
-            if stated and not tool.is_json_schema:
-                required = isinstance(schema, Mapping) and schema.get("required") is True
-            found.append(_Parameter(name, index, types, required, enum))
+            found.append(_Parameter(name, index, types, name in required, enum))
     return found
 
 

@@ -29,6 +29,10 @@ from toolprm_jax.tokens import Codec, byte_table
 
 from .check import Check, StringTables, check_byte, new_check, string_tables
 from .schema import HASH_FACTORS, Schema
+from .strict_step import Strict, StrictModes, new_strict, strict_byte, strict_modes
+from .strict_tables import StrictTables
+
+Rules = Schema | StrictTables  # what completions are held against, beside the grammar
 
 MAX_EVENTS = 8  # boundaries that one token may hold; a token with more is refused
 
@@ -43,6 +47,7 @@ class Grammar(NamedTuple):
     token_lengths: Array  # int32[V], -1 where a token has no bytes and is never sampled
     end_of_text: Array  # int32[]
     strings: StringTables
+    strict: StrictModes
 
     @property
     def allowed(self) -> Array:
@@ -60,6 +65,7 @@ class Tracker(NamedTuple):
     digest: Array  # uint32[..., 2], rolling hash of all bytes so far
     length: Array  # int32[...], bytes so far
     check: Check | None = None  # where they stand in their schemas; None ignores these
+    strict: Strict | None = None  # where they stand in their tools; None doesn't constrain them
 
     @property
     def dead(self) -> Array:
@@ -101,11 +107,12 @@ def grammar_from_pieces(
         token_lengths=jnp.asarray(lengths),
         end_of_text=jnp.int32(end_of_text),
         strings=string_tables(built),
+        strict=strict_modes(built),
     )
 
 
-def initial(grammar: Grammar, shape: tuple[int, ...], schema: Schema | None = None) -> Tracker:
-    """Trackers before the first byte; with a schema the shape is (B, W)."""
+def initial(grammar: Grammar, shape: tuple[int, ...], schema: Rules | None = None) -> Tracker:
+    """Trackers before the first byte; with a `Schema` the shape is (B, W)."""
     zeros = jnp.zeros(shape, jnp.int32)
     return Tracker(
         mode=zeros + grammar.start,
@@ -113,12 +120,18 @@ def initial(grammar: Grammar, shape: tuple[int, ...], schema: Schema | None = No
         stack=zeros.astype(jnp.uint32),
         digest=jnp.zeros((*shape, 2), jnp.uint32),
         length=zeros,
-        check=None if schema is None else new_check(schema, shape[1]),
+        check=new_check(schema, shape[1]) if isinstance(schema, Schema) else None,
+        strict=new_strict(schema, shape) if isinstance(schema, StrictTables) else None,
     )
 
 
 def _step(
-    grammar: Grammar, tracker: Tracker, symbol: Array, active: Array, schema: Schema | None
+    grammar: Grammar,
+    tracker: Tracker,
+    symbol: Array,
+    active: Array,
+    schema: Rules | None,
+    queries: Array | None,
 ) -> tuple[Tracker, tuple[Array, Array]]:
     """Feeds one symbol (a byte, or EOT) to every tracker; returns the events, 0 for none."""
     context = jnp.where(tracker.depth == 0, 0, 1 + (tracker.stack & 1).astype(jnp.int32))
@@ -130,13 +143,20 @@ def _step(
     mode = jnp.where(push & (tracker.depth == MAX_DEPTH), 0, mode)
     pushed = tracker.stack << 1 | (op == OP_PUSH_ARRAY).astype(jnp.uint32)
     popped = tracker.stack >> 1
+    strict = tracker.strict
+    if strict is not None and isinstance(schema, StrictTables) and queries is not None:
+        modes, closes = (tracker.mode, mode), op == OP_POP
+        strict, fits = strict_byte(
+            grammar.strict, schema, queries, strict, symbol, modes, tracker.depth, context, closes
+        )
+        mode = jnp.where(fits, mode, 0)
     factors = jnp.asarray(HASH_FACTORS, jnp.uint32)
     symbol_u32 = symbol.astype(jnp.uint32)[..., None]
     alive = mode != 0
     first = jnp.where(alive, entry >> EVENT_SHIFT & FIELD_MASK, 0)
     second = jnp.where(alive, entry >> EVENT2_SHIFT & FIELD_MASK, 0)
     check = tracker.check
-    if check is not None and schema is not None:
+    if check is not None and isinstance(schema, Schema):
         check = check_byte(
             grammar.strings,
             schema,
@@ -154,12 +174,17 @@ def _step(
         digest=tracker.digest * factors.reshape((1,) * symbol.ndim + (2,)) + symbol_u32 + 1,
         length=tracker.length + 1,
         check=check,
+        strict=strict,
     )
     return after, (first, second)
 
 
 def advance(
-    grammar: Grammar, tracker: Tracker, tokens: Array, schema: Schema | None = None
+    grammar: Grammar,
+    tracker: Tracker,
+    tokens: Array,
+    schema: Rules | None = None,
+    queries: Array | None = None,
 ) -> tuple[Tracker, Array]:
     """Feeds one token to every tracker.
 
@@ -167,7 +192,9 @@ def advance(
       grammar: tables.
       tracker: states of shape `[...]`.
       tokens: int32[...].
-      schema: of the B queries; then the shape is [B, W].
+      schema: of the B queries. By a `Schema` they are checked, the shape being [B, W]; what
+        `StrictTables` refuse is dead.
+      queries: int32[...], the query of each; rows of [B, W] where None.
 
     Returns:
       The new states, and `int32[..., MAX_EVENTS]`: the kinds of the boundaries that the token
@@ -175,6 +202,9 @@ def advance(
       holds more boundaries, leads to the dead state.
     """
     shape = tokens.shape
+    if queries is None and isinstance(schema, StrictTables):
+        each = jnp.arange(shape[0]).reshape((-1,) + (1,) * (len(shape) - 1))
+        queries = jnp.broadcast_to(each, shape)
     is_end = tokens == grammar.end_of_text
     lengths = jnp.where(is_end, 1, grammar.token_lengths[tokens])
     slots = jnp.arange(MAX_EVENTS).reshape((1,) * len(shape) + (MAX_EVENTS,))
@@ -184,7 +214,7 @@ def advance(
         byte = grammar.token_bytes[tokens, jnp.minimum(index, grammar.token_bytes.shape[1] - 1)]
         symbol = jnp.where(is_end, EOT, byte.astype(jnp.int32))
         active = (index < lengths) & ~state.dead
-        after, fired = _step(grammar, state, symbol, active, schema)
+        after, fired = _step(grammar, state, symbol, active, schema, queries)
         state = jax.tree.map(
             lambda new, old: jnp.where(
                 active.reshape(shape + (1,) * (new.ndim - len(shape))), new, old

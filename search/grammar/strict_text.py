@@ -1,0 +1,276 @@
+"""Finite automata over bytes for strict decoding: listed strings, numbers, integer ranges.
+
+States are numbered from 2: 0 means none, and 1 a state that nothing leaves. A target below zero is
+`-1 - index` of what has been read to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FIRST_STATE = 2
+END_OF_NUMBER = 0  # stands for whatever follows a number; no byte of JSON is 0
+_SHORT = {'"': b'\\"', "\\": b"\\\\", "/": b"\\/", "\b": b"\\b", "\f": b"\\f", "\n": b"\\n",
+          "\r": b"\\r", "\t": b"\\t"}  # fmt: skip
+
+
+class Packed(NamedTuple):
+    """Automata as arrays: the edge of a state by a byte is at `base[state] + byte`."""
+
+    base: NDArray  # int32[states]
+    edges: NDArray  # int32[slots, 2]: the state that the edge leaves, -1 for none, and its target
+
+
+@cache
+def spellings(char: str) -> tuple[bytes, ...]:
+    r"""How a character may be written inside a JSON string, digits of \u escapes in lower case.
+
+    A printable ASCII character stands for itself or has its short escape; only others are also
+    spelled `\uXXXX` (our choice: six states for every letter would buy nothing).
+    """
+    ways = []
+    if char not in '"\\' and ord(char) >= 0x20:
+        ways.append(char.encode("utf-8", "surrogatepass"))
+    if char in _SHORT:
+        ways.append(_SHORT[char])
+    if not 0x20 <= ord(char) <= 0x7E:
+        units = char.encode("utf-16-be", "surrogatepass")
+        pairs = (units[i : i + 2].hex() for i in range(0, len(units), 2))
+        ways.append("".join("\\u" + pair for pair in pairs).encode())
+    return tuple(ways)
+
+
+class Automata:
+    """Automata in the making; their states share one numbering."""
+
+    def __init__(self) -> None:
+        self.edges: list[dict[int, int]] = [{} for _ in range(FIRST_STATE)]
+        self.reach: dict[int, int] = {}  # of states of strings: bits of what may yet be read
+        self._known: dict[object, int] = {}
+
+    def state(self) -> int:
+        """A new state."""
+        self.edges.append({})
+        return len(self.edges) - 1
+
+    def strings(self, texts: Iterable[str]) -> int:
+        """The automaton of strings after their opening quote; returns its first state.
+
+        The closing quote of the i-th leads to `-1 - i`; `reach` gets the bits of all i ahead.
+        """
+        listed = tuple(texts)
+        if listed in self._known:
+            return self._known[listed]
+        tree: dict[str, dict] = {}
+        for index, text in enumerate(listed):
+            node = tree
+            for char in text:
+                node = node.setdefault(char, {})
+            node[""] = {"index": index}
+        root = self.state()
+        # Depth first, so that what a state reaches is known once its children are done.
+        todo: list[tuple[dict, int, bool]] = [(tree, root, False)]
+        children: dict[int, list[tuple[str, int]]] = {}
+        while todo:
+            node, state, done = todo.pop()
+            if done:
+                self._spell(state, children[state], node.get(""))
+                continue
+            todo.append((node, state, True))
+            children[state] = []
+            for char, below in node.items():
+                if char:
+                    target = self.state()
+                    children[state].append((char, target))
+                    todo.append((below, target, False))
+        self._known[listed] = root
+        return root
+
+    def _spell(self, state: int, children: list[tuple[str, int]], end: dict | None) -> None:
+        """Edges from a state between two characters to those after each child."""
+        reach = 0
+        if end is not None:
+            reach |= 1 << end["index"]
+            self.edges[state][ord('"')] = -1 - end["index"]
+        for char, target in children:
+            ahead = self.reach[target]
+            reach |= ahead
+            for way in spellings(char):
+                self._write(state, way, target, ahead)
+        self.reach[state] = reach
+
+    def _write(self, state: int, way: bytes, target: int, ahead: int) -> None:
+        """One spelling of a character as edges, the digits of an escape in either case."""
+        for at, byte in enumerate(way):
+            edges = self.edges[state]
+            after = target
+            if at + 1 < len(way):
+                after = edges.get(byte) or self.state()
+                self.reach[after] = self.reach.get(after, 0) | ahead
+            edges[byte] = after
+            if way.startswith(b"\\u") and at % 6 >= 2 and byte in b"abcdef":
+                edges[byte - 32] = after
+            state = after
+
+    def integer(self) -> int:
+        """The automaton of integers from their first byte: 12, -0, 12.00, 12e3."""
+        if "integer" in self._known:
+            return self._known["integer"]
+        start, negative, zero, whole = (self.state() for _ in range(4))
+        digits = range(ord("0"), ord("9") + 1)
+        for before in (start, negative):
+            self.edges[before].update(dict.fromkeys(digits, whole) | {ord("0"): zero})
+        self.edges[start][ord("-")] = negative
+        self.edges[whole].update(dict.fromkeys(digits, whole))
+        exponent, sign, more = (self.state() for _ in range(3))
+        fraction = self._zeros()
+        for before in (zero, whole):
+            self.edges[before].update(self.edges[fraction])
+        for before in (zero, whole, self._fraction_of(fraction)):
+            self.edges[before].update({ord("e"): exponent, ord("E"): exponent})
+        self.edges[exponent].update(dict.fromkeys(digits, more) | {ord("+"): sign})
+        self.edges[sign].update(dict.fromkeys(digits, more))
+        self.edges[more].update(dict.fromkeys(digits, more) | {END_OF_NUMBER: -1})
+        self._known["integer"] = start
+        return start
+
+    def _zeros(self) -> int:
+        """A state after an integer that may end, or go on with `.`, zeros."""
+        end, point, zeros = (self.state() for _ in range(3))
+        self.edges[end].update({END_OF_NUMBER: -1, ord("."): point})
+        self.edges[point][ord("0")] = zeros
+        self.edges[zeros].update({END_OF_NUMBER: -1, ord("0"): zeros})
+        return end
+
+    def _fraction_of(self, end: int) -> int:
+        """The state within the zeros of `_zeros`."""
+        return self.edges[self.edges[end][ord(".")]][ord("0")]
+
+    def numbers(self, spelled: Iterable[str]) -> int:
+        """The automaton of listed numbers from their first byte; integers also as 3.0."""
+        listed = tuple(spelled)
+        key = ("numbers", listed)
+        if key in self._known:
+            return self._known[key]
+        root, tails = self.state(), self._zeros()
+        for text in listed:
+            state = root
+            for char in text:
+                state = self.edges[state].setdefault(ord(char), len(self.edges))
+                if state == len(self.edges):
+                    self.state()
+            self.edges[state][END_OF_NUMBER] = -1
+            if text.lstrip("-").isdigit():
+                self.edges[state].setdefault(ord("."), self.edges[tails][ord(".")])
+        self._known[key] = root
+        return root
+
+    def integer_range(self, low: int | None, high: int | None) -> int:
+        """The automaton of the integers from `low` to `high`; None for no bound."""
+        key = ("range", low, high)
+        if key in self._known:
+            return self._known[key]
+        root, tails = self.state(), self._zeros()
+        tail = self.edges[tails][ord(".")]
+        if (low is None or low <= 0) and (high is None or high >= 0):
+            zero = self.state()
+            self.edges[root][ord("0")] = zero
+            self.edges[zero].update({END_OF_NUMBER: -1, ord("."): tail})
+        if high is None or high > 0:
+            self._magnitudes(root, max(low or 1, 1), high, tail)
+        if low is None or low <= 0:
+            negative = self.state()
+            self.edges[root][ord("-")] = negative
+            if high is None or high >= 0:
+                self.edges[negative][ord("0")] = self.edges[root][ord("0")]
+            if low is None or low < 0:
+                least = 1 if high is None else max(-high, 1)
+                self._magnitudes(negative, least, None if low is None else -low, tail)
+            if not self.edges[negative]:
+                del self.edges[root][ord("-")]
+        self._known[key] = root
+        return root
+
+    def _magnitudes(self, root: int, low: int, high: int | None, tail: int) -> None:
+        """Edges for the numbers from `low` to `high`, both above zero.
+
+        A state is how the digits so far compare with as many of each bound, and how many there
+        are; past the longer bound only the comparison counts.
+        """
+        lows = str(low)
+        highs = None if high is None else str(high)
+        longest = max(len(lows), len(highs or ""))
+        made: dict[tuple[int, int, int], int] = {}
+
+        def compare(order: int, digit: str, bound: str, at: int) -> int:
+            if order or at >= len(bound):
+                return order
+            return (digit > bound[at]) - (digit < bound[at])
+
+        def is_within(length: int, to_low: int, to_high: int) -> bool:
+            if length < len(lows) or (length == len(lows) and to_low < 0):
+                return False
+            if highs is None:
+                return True
+            return length < len(highs) or (length == len(highs) and to_high <= 0)
+
+        def can_be(length: int, to_low: int, to_high: int) -> bool:
+            most = max(length, longest + 1)
+            return any(is_within(more, to_low, to_high) for more in range(length, most + 1))
+
+        todo = [(root, 0, 0, 0)]
+        while todo:
+            state, length, to_low, to_high = todo.pop()
+            for digit in "0123456789":
+                if length == 0 and digit == "0":
+                    continue
+                after = (
+                    min(length + 1, longest + 1),
+                    compare(to_low, digit, lows, length),
+                    0 if highs is None else compare(to_high, digit, highs, length),
+                )
+                if not can_be(*after):
+                    continue
+                if after not in made:
+                    made[after] = self.state()
+                    todo.append((made[after], *after))
+                    if is_within(*after):
+                        self.edges[made[after]].update({END_OF_NUMBER: -1, ord("."): tail})
+                self.edges[state][ord(digit)] = made[after]
+
+    def pack(self) -> Packed:
+        """All automata as arrays, each edge in the first place that is free."""
+        base = np.zeros(len(self.edges), np.int32)
+        owner: list[int] = [-1] * 1024
+        target: list[int] = [0] * 1024
+        low = 0
+        order = sorted(range(len(self.edges)), key=lambda s: -len(self.edges[s]))
+        highest = 0
+        for state in order:
+            edges = self.edges[state]
+            if not edges:
+                continue
+            first = min(edges)
+            place = max(low, first)
+            while True:
+                start = place - first
+                if start + 257 > len(owner):
+                    owner += [-1] * len(owner)
+                    target += [0] * len(target)
+                if all(owner[start + byte] < 0 for byte in edges):
+                    break
+                place += 1
+            base[state] = start
+            for byte, after in edges.items():
+                owner[start + byte] = state
+                target[start + byte] = after
+                highest = max(highest, start + byte)
+            while low < len(owner) and owner[low] >= 0:
+                low += 1
+        edges = np.stack([owner[: highest + 1], target[: highest + 1]], axis=1)
+        return Packed(base, edges.astype(np.int32))
