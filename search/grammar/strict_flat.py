@@ -17,7 +17,7 @@ EVERYTHING: Union = frozenset([frozenset()])
 NOTHING: Union = frozenset()
 
 _MOST_WAYS = 64  # combinations of alternatives; a union that makes more is left open
-_STRUCTURE = ("$ref", "allOf", "anyOf", "oneOf")
+STRUCTURE = ("$ref", "allOf", "anyOf", "oneOf")
 FLAT = (
     "type", "enum", "const", "properties", "required", "additionalProperties", "patternProperties",
     "items", "prefixItems", "additionalItems", "minItems", "maxItems", "minLength", "maxLength",
@@ -61,7 +61,7 @@ class Fragments:
             for word in LEFT_OPEN:
                 if word in schema and (id(schema), id(root)) not in self._ids:
                     self.left_open[word] += 1
-            if not any(word in schema for word in (*FLAT, *_STRUCTURE)):
+            if not any(word in schema for word in (*FLAT, *STRUCTURE)):
                 return None
         key = (id(schema), id(root))
         if key not in self._ids:
@@ -178,50 +178,3 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
 def _anchored(root: Mapping[str, Any], name: str) -> Any:
     named = [inner for inner in _mappings(root) if inner.get("$anchor") == name]
     return named[0] if len(named) == 1 else None
-
-
-def prepared(schema: Any) -> Any:
-    """A schema with what the readers know beyond JSON Schema said in its words.
-
-    `nullable` and a default of null let null pass; draft 7 ignores what stands beside a `$ref`.
-    """
-    return _prepared(schema, old=False)
-
-
-def _is_old(schema: Mapping[str, Any], old: bool) -> bool:
-    """Whether a schema is of draft 7 or before."""
-    if "$schema" in schema:
-        return "draft-0" in str(schema["$schema"])
-    return old or ("definitions" in schema and "$defs" not in schema)
-
-
-# Keywords whose value is a schema, a list of schemas, or schemas by name.
-_ONE = ("additionalProperties", "additionalItems", "items")
-_MANY = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
-_NAMED = ("properties", "patternProperties", "$defs", "definitions")
-
-
-def _prepared(schema: Any, old: bool) -> Any:
-    if not isinstance(schema, Mapping):
-        return schema
-    old = _is_old(schema, old)
-    out = dict(schema)
-    if old and isinstance(out.get("$ref"), str):
-        for word in (*FLAT, *_STRUCTURE[1:]):
-            out.pop(word, None)
-    for word in _ONE:
-        if isinstance(out.get(word), Mapping):
-            out[word] = _prepared(out[word], old)
-    for word in _MANY:
-        if is_list(out.get(word)):
-            out[word] = [_prepared(part, old) for part in out[word]]
-    for word in _NAMED:
-        if isinstance(out.get(word), Mapping):
-            out[word] = {name: _prepared(part, old) for name, part in out[word].items()}
-    null = out.get("nullable") is True or ("default" in out and out["default"] is None)
-    if null and any(word in out for word in (*FLAT, *_STRUCTURE)):
-        named = {word: out.pop(word) for word in _NAMED[2:] if word in out}
-        for word in ("nullable", "default"):
-            out.pop(word, None)
-        out = {**named, "anyOf": [out, {"type": "null"}]}
-    return out

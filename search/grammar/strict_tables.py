@@ -15,7 +15,6 @@ from toolprm_jax.grammar import MAX_DEPTH
 from toolprm_jax.records import DataError, Record, Tool
 
 from .schema import required_names
-from .strict_flat import prepared
 from .strict_nodes import (
     ANY,
     ARRAY,
@@ -33,6 +32,7 @@ from .strict_nodes import (
     ObjectShape,
     Text,
 )
+from .strict_prepare import prepared
 from .strict_text import FIRST_STATE, Automata, Packed
 
 # Columns of `alternatives` and `shapes`.
