@@ -30,7 +30,7 @@ from .core import (
     walk_on,
 )
 from .decoder import MEMORY, DecoderPolicy, Models, Prompts, new_cache, prefill
-from .grammar import Grammar, Schema, initial
+from .grammar import Grammar, Rules, initial
 
 Method = Literal["greedy", "sample", "token_beam", "majority_vote", "best_of_n", "fine_grained"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -89,7 +89,7 @@ def search(
     prompts: Prompts,
     config: SearchConfig,
     prefilled: tuple[KeyValues | None, KeyValues | None] = (None, None),
-    schema: Schema | None = None,
+    schema: Rules | None = None,
 ) -> SearchOutput:
     """Searches for the calls that answer a batch of queries; jitted, one compilation per shape.
 
@@ -101,7 +101,8 @@ def search(
       config: see `method_config`; its leaves may change without compiling again.
       prefilled: the prompts' keys and values from `prefill`, for the policy and the reward model;
         computed here where None.
-      schema: from `make_schema`, where `config.schema` is "prune".
+      schema: from `make_schema` where `config.schema` is "prune", from `make_strict` where it is
+        "strict".
 
     Returns:
       The N beams of each query with scores, costs and flags; see SearchOutput.

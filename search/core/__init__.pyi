@@ -2,6 +2,7 @@ from .beam import beam_search as beam_search
 from .config import Aggregate as Aggregate
 from .config import Execution as Execution
 from .config import Explore as Explore
+from .config import GrammarUse as GrammarUse
 from .config import SchemaUse as SchemaUse
 from .config import SearchConfig as SearchConfig
 from .interfaces import Lanes as Lanes

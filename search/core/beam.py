@@ -16,7 +16,7 @@ from jax import Array
 
 from toolprm_jax.grammar import Kind
 
-from ..grammar import initial
+from ..grammar import Schema, StrictTables, initial
 from .budget import hold_back, wake, woken
 from .config import SearchConfig
 from .interfaces import Cache, Setup, Status
@@ -70,8 +70,9 @@ def beam_search(setup: Setup, keys: Array, roots: Array, config: SearchConfig) -
 
     Source: arXiv:2510.14703, fine-grained beam search; the pool and the sharing are our choice.
     """
-    if config.schema != "ignore" and setup.schema is None:
-        raise ValueError(f"schema: expected the tools' arrays (make_schema) for {config.schema!r}")
+    wanted = {"prune": Schema, "strict": StrictTables}.get(config.schema)
+    if wanted and not isinstance(setup.schema, wanted):
+        raise ValueError(f"schema: expected the tools as {wanted.__name__} for {config.schema!r}")
     if config.probe_width and config.explore != "sample":
         raise ValueError(f'explore: expected "sample" for probe_width, found "{config.explore}"')
     if config.schema == "ignore":

@@ -13,7 +13,8 @@ from toolprm_jax.grammar import Kind
 
 Aggregate = Literal["last", "min", "mean", "product"]
 Explore = Literal["sample", "distinct", "likeliest"]
-SchemaUse = Literal["ignore", "prune"]
+SchemaUse = Literal["ignore", "prune", "strict"]
+GrammarUse = Literal["free", "strict"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ class SearchConfig:
       top_k: only the k likeliest tokens are drawn, and those as likely as the k-th; 0 for all.
       top_p: only the likeliest tokens are drawn that together have this probability (after
         temperature and top_k), and those as likely as the last of them; 1 for all.
-      schema: "prune" rules out candidates that the tools' schemas refuse; "ignore" is the paper's.
+      schema: "strict" draws only tokens after which the tools' schemas can still accept; "prune"
+        rules out candidates that they refuse; "ignore" is the paper's.
+      grammar: "strict" draws only tokens that keep to the call grammar, whatever the schemas say;
+        "free" is the paper's.
       aggregate: how a beam's score comes from those of its decisions.
       beta: weight of the policy's log-probability in a guided beam's score; 0 is the paper's.
       early_stop: whether a query ends once its best beam is finished, where no other can overtake
@@ -83,6 +87,7 @@ class SearchConfig:
     top_k: Annotated[int, Ge(0)] = 0
     top_p: Annotated[Array | float, Gt(0), Le(1)] = 1.0
     schema: SchemaUse = "ignore"
+    grammar: GrammarUse = "free"
     aggregate: Aggregate = "min"
     beta: Array | float = 0.0
     early_stop: bool = True

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from jax import Array
 
-from ..grammar import Grammar, Schema
+from ..grammar import Grammar, Rules
 
 Cache = Any  # what a model keeps per query: a pytree of arrays
 Own = Any  # what a model keeps of each lane: a pytree of arrays [R, W, ...]
@@ -76,7 +76,8 @@ class Setup:
       grammar: tables of the call grammar over the vocabulary.
       params: of the policy and of the reward model.
       caches: of both, with each prompt but for its last token.
-      schema: of the B queries' tools, where `SearchConfig.schema` is "prune".
+      schema: of the B queries' tools: a `Schema` where `SearchConfig.schema` is "prune",
+        `StrictTables` where it is "strict".
     """
 
     policy: Policy
@@ -85,4 +86,4 @@ class Setup:
     grammar: Grammar
     params: tuple[Any, Any]
     caches: tuple[Cache, Cache]
-    schema: Schema | None = None
+    schema: Rules | None = None

@@ -16,7 +16,7 @@ from jax import Array
 
 from toolprm_jax.grammar import MAX_DEPTH, Tables
 
-from .strict_nodes import ANY, ARRAY, FALSE, KINDS, NEVER, NULL, NUMBER, OBJECT, STRING, TRUE
+from .strict_nodes import ARRAY, BOUNDLESS, FALSE, KINDS, NEVER, NULL, NUMBER, OBJECT, STRING, TRUE
 from .strict_tables import (
     DEEPEST,
     FEWEST,
@@ -419,3 +419,28 @@ def strict_byte(
     )
     refused = (calls & (names == 0)) | (after == _TRAILING)
     return state, jnp.any(alive & ~refused, axis=-1)
+
+
+def is_trailing(modes: StrictModes, mode: Array) -> Array:
+    """Whether modes int32[...] stand in text behind the answer, bool[...]."""
+    return modes.roles[mode] == _TRAILING
+
+
+def free_text(
+    modes: StrictModes,
+    tables: StrictTables | None,
+    rows: Array,
+    state: Strict | None,
+    mode: Array,
+) -> Array:
+    """Whether completions stand in a string, between two characters, that may be any; bool[...]."""
+    role = modes.roles[mode]
+    between = modes.places[mode] == _BODY
+    if state is None or tables is None:
+        return between & ((role == _NAME) | (role == _KEY) | (role == _TEXT))
+    choice = tables.alternatives[rows[..., None], state.choice]
+    any_text = (role == _TEXT)[..., None] & (choice[..., MOST] == BOUNDLESS)
+    free = (state.state == 0) & (any_text | (role == _KEY)[..., None])
+    inside = ((role == _TEXT) | (role == _KEY))[..., None]
+    free |= inside & (state.open_at != NOT_OPEN)
+    return between & jnp.any(state.alive & free, axis=-1)

@@ -23,13 +23,22 @@ from toolprm_jax.grammar import (
     OP_SHIFT,
     ArgumentsKey,
     Dress,
+    Tables,
     tables,
 )
 from toolprm_jax.tokens import Codec, byte_table
 
 from .check import Check, StringTables, check_byte, new_check, string_tables
 from .schema import HASH_FACTORS, Schema
-from .strict_step import Strict, StrictModes, new_strict, strict_byte, strict_modes
+from .strict_step import (
+    Strict,
+    StrictModes,
+    free_text,
+    is_trailing,
+    new_strict,
+    strict_byte,
+    strict_modes,
+)
 from .strict_tables import StrictTables
 
 Rules = Schema | StrictTables  # what completions are held against, beside the grammar
@@ -48,6 +57,7 @@ class Grammar(NamedTuple):
     end_of_text: Array  # int32[]
     strings: StringTables
     strict: StrictModes
+    plain: Array  # bool[V], tokens that inside a string are nothing but its characters
 
     @property
     def allowed(self) -> Array:
@@ -108,7 +118,55 @@ def grammar_from_pieces(
         end_of_text=jnp.int32(end_of_text),
         strings=string_tables(built),
         strict=strict_modes(built),
+        plain=jnp.asarray(_plain(built, table, lengths)),
     )
+
+
+def _plain(built: Tables, table: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Tokens that lead from a string's body into the same string, bool[V]."""
+    names = built.names
+    body = names.index("text.body")
+    transitions = np.asarray(built.transitions, np.int32).reshape(3, len(names), NUM_BYTES)[0]
+    is_text = np.asarray([name.startswith("text.") for name in names])
+    mode = np.full(len(table), body)
+    stays = lengths > 0
+    for at in range(table.shape[1]):
+        reads = at < lengths
+        mode = np.where(reads, transitions[mode, table[:, at]] & MODE_MASK, mode)
+        stays &= is_text[mode]
+    return stays
+
+
+def can_begin(
+    grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: Array
+) -> Array:
+    """Which bytes may come next after trackers [N], bool[N, 257]; the last is the end of the text."""
+    shape = (*queries.shape, NUM_BYTES)
+
+    def wide(array: Array) -> Array:
+        added = jnp.expand_dims(array, queries.ndim)
+        return jnp.broadcast_to(added, (*shape, *array.shape[queries.ndim :]))
+
+    symbols = jnp.broadcast_to(jnp.arange(NUM_BYTES).reshape((1,) * queries.ndim + (-1,)), shape)
+    every = jax.tree.map(wide, tracker)
+    alive = ~every.dead
+    after, _ = _step(grammar, every, symbols, alive, rules, wide(queries))
+    return alive & leads_on(grammar, after)
+
+
+def is_free_text(
+    grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: Array
+) -> Array:
+    """Whether trackers [...] stand in a string that may go on with any characters, bool[...]."""
+    return free_text(
+        grammar.strict, rules if isinstance(rules, StrictTables) else None, queries,
+        tracker.strict, tracker.mode,
+    )  # fmt: skip
+
+
+def leads_on(grammar: Grammar, tracker: Tracker) -> Array:
+    """Whether completions are alive and nothing but white space follows a closed list, bool[...]."""
+    return ~tracker.dead & ~is_trailing(grammar.strict, tracker.mode)
 
 
 def initial(grammar: Grammar, shape: tuple[int, ...], schema: Rules | None = None) -> Tracker:

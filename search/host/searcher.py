@@ -21,13 +21,14 @@ from toolprm_jax.records import DataError, Record, Tool, query_record
 
 from ..core import SearchConfig, SearchOutput
 from ..decoder import Models
-from ..grammar import SchemaSize, make_schema, schema_size
+from ..grammar import Rules
 from ..methods import GUIDED, METHODS, Method, method_config
 from .answers import Answer, answer_of
 from .batches import Batch, check_lengths, length_bucket, make_batches, record_keys
 from .pair import ModelPair, load_pair
 from .profiling import profiled
 from .programs import Compiling, Programs
+from .rules import rules_of
 from .sharded import place_models, place_queries, search_mesh, sharded_prefill, sharded_search
 from .tree import search_tree
 from .vote import VOTES
@@ -312,12 +313,11 @@ class Searcher:
         policy = self.pair.policy
         check_lengths(policy.codec, records, policy.model.config.max_positions)
         compiling = bar.compiling if bar else contextlib.nullcontext
-        pruned = any(config.schema != "ignore" for config in configs.values())
-        size = schema_size(records) if pruned else None
+        make_rules = rules_of(records, [config.schema for config in configs.values()])
         guided = any(method in GUIDED for method in configs)
         batches = make_batches(policy.codec, records, batch_size, max_shapes)
         for batch in itertools.islice(batches, skip, None):
-            placed = self._place(batch, seed, size, guided, compiling)
+            placed = self._place(batch, seed, make_rules(batch.records), guided, compiling)
             number = next(self._numbers)
             out: dict[Method, BatchAnswers] = {}
             for method, config in configs.items():
@@ -344,15 +344,14 @@ class Searcher:
         self,
         batch: Batch,
         seed: int,
-        size: SchemaSize | None,
+        rules: Rules | None,
         guided: bool,
         compiling: Compiling,
     ) -> _Placed:
         """A batch on the devices, its prompts prefilled in each model that is asked."""
         mesh = search_mesh(len(batch.records), self._tensor)
-        schema = make_schema(batch.records, size) if size else None
         keys, prompts, schema = place_queries(
-            mesh, record_keys(seed, batch.records), batch.prompts, schema
+            mesh, record_keys(seed, batch.records), batch.prompts, rules
         )
         weights = self._weights(mesh)
         prefills = []

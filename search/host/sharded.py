@@ -17,7 +17,7 @@ from toolprm_jax.records import DataError
 
 from ..core import SearchConfig, SearchOutput
 from ..decoder import Models, Prompts, prefill
-from ..grammar import Grammar, Schema
+from ..grammar import Grammar, Rules
 from ..methods import Samples, sample_rollouts, search
 
 _WHOLE = PartitionSpec()
@@ -107,7 +107,7 @@ def sharded_search(
     prompts: Prompts,
     config: SearchConfig,
     prefilled: tuple[KeyValues | None, KeyValues | None] = (None, None),
-    schema: Schema | None = None,
+    schema: Rules | None = None,
 ) -> SearchOutput:
     """`search.search` on a mesh; a query's result is the same on any.
 
