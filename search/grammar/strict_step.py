@@ -378,7 +378,7 @@ def strict_byte(
     ends_number = (before == _NUMBER) & (after != _NUMBER)
     at = jnp.where(starts & (kind == NUMBER), choice[..., ROOT], state.state)
     letter = jnp.where(ends_number, END_OF_NUMBER, jnp.minimum(symbol, 255))
-    slot = jnp.minimum(tables.base[rows, at] + letter, tables.edges.shape[1] - 1)
+    slot = jnp.clip(tables.base[rows, at] + letter, 0, tables.edges.shape[1] - 1)
     edge = tables.edges[rows, slot]
     hit, target = (edge[..., 0] == at) & (at > 0), edge[..., 1]
     in_name, in_text = before == _NAME, before == _TEXT

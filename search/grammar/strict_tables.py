@@ -92,11 +92,24 @@ class StrictSize(NamedTuple):
         )
 
 
-# The largest of each; a query past it can't be decoded strictly.
-LARGEST_SIZE = StrictSize(
-    alternatives=4096, nodes=2048, shapes=1024, children=4096, states=1 << 17, slots=1 << 18,
-    words=8, tools=512, levels=MAX_DEPTH + 1, ways=_MOST_WAYS,
+# A search compiles once for each of these: few, so that queries of all kinds share programs.
+_SIZES = (
+    StrictSize(
+        alternatives=128, nodes=64, shapes=16, children=64, states=1024, slots=1024, words=1,
+        tools=16,
+    ),
+    StrictSize(
+        alternatives=512, nodes=512, shapes=128, children=512, states=8192, slots=8192, words=2,
+        tools=64,
+    ),
+    StrictSize(
+        alternatives=4096, nodes=2048, shapes=1024, children=4096, states=1 << 16, slots=1 << 16,
+        words=8, tools=512,
+    ),
 )  # fmt: skip
+_LEVELS = (4, MAX_DEPTH + 1)
+_WAYS = (1, 4, _MOST_WAYS)
+LARGEST_SIZE = _SIZES[-1]._replace(levels=_LEVELS[-1], ways=_WAYS[-1])
 
 
 class Compiled(NamedTuple):
@@ -295,6 +308,8 @@ def compile_tools(record: Record) -> Compiled:
     names = made.automata.strings(callable_) if callable_ else 0
     packed = made.automata.pack()
     levels, ways = _nesting(compiler, list(callable_.values()))
+    if ways == _MOST_WAYS:  # perhaps more: a call with more of them is left open
+        compiler.fragments.left_open["unions inside unions"] += 1
     widest = max((mask[HAS] | mask[NEEDS] | mask[NESTED] for mask in made.masks), default=0)
     size = StrictSize(
         alternatives=len(made.alternatives), nodes=len(compiler.nodes), shapes=len(made.shapes),
@@ -309,10 +324,13 @@ def compile_tools(record: Record) -> Compiled:
 
 
 def rounded(sizes: Sequence[StrictSize]) -> StrictSize:
-    """A size that holds all of some, each count rounded up to a power of two."""
-    largest = [max(counts) for counts in zip(*sizes, strict=True)]
-    up = [1 << max(0, count - 1).bit_length() for count in largest]
-    return StrictSize(*map(min, up, LARGEST_SIZE))
+    """The smallest of the compiled sizes that holds all of some; the largest if none does."""
+    *counts, levels, ways = (max(some) for some in zip(*sizes, strict=True))
+    fitting = (size for size in _SIZES if all(a <= b for a, b in zip(counts, size, strict=False)))
+    return next(fitting, _SIZES[-1])._replace(
+        levels=next((n for n in _LEVELS if levels <= n), _LEVELS[-1]),
+        ways=next((n for n in _WAYS if ways <= n), _WAYS[-1]),
+    )
 
 
 def check_size(record: Record, size: StrictSize) -> None:

@@ -244,33 +244,27 @@ class Automata:
                 self.edges[state][ord(digit)] = made[after]
 
     def pack(self) -> Packed:
-        """All automata as arrays, each edge in the first place that is free."""
+        """All automata as arrays, each edge in the first place that is free; place 0 stays free."""
         base = np.zeros(len(self.edges), np.int32)
-        owner: list[int] = [-1] * 1024
-        target: list[int] = [0] * 1024
-        low = 0
-        order = sorted(range(len(self.edges)), key=lambda s: -len(self.edges[s]))
-        highest = 0
-        for state in order:
+        placed: dict[int, tuple[int, int]] = {}
+        taken, low = 1, 1  # places in use, as bits, and the first that isn't
+        for state in sorted(range(len(self.edges)), key=lambda s: -len(self.edges[s])):
             edges = self.edges[state]
             if not edges:
                 continue
-            first = min(edges)
-            place = max(low, first)
-            while True:
-                start = place - first
-                if start + 257 > len(owner):
-                    owner += [-1] * len(owner)
-                    target += [0] * len(target)
-                if all(owner[start + byte] < 0 for byte in edges):
-                    break
-                place += 1
-            base[state] = start
-            for byte, after in edges.items():
-                owner[start + byte] = state
-                target[start + byte] = after
-                highest = max(highest, start + byte)
-            while low < len(owner) and owner[low] >= 0:
+            first, place = min(edges), low
+            if len(edges) > 1:
+                wanted = sum(1 << byte - first for byte in edges)
+                while taken >> place & wanted:
+                    place += 1
+                taken |= wanted << place
+            else:
+                taken |= 1 << place
+            base[state] = place - first
+            placed.update((place - first + byte, (state, to)) for byte, to in edges.items())
+            while taken >> low & 1:
                 low += 1
-        edges = np.stack([owner[: highest + 1], target[: highest + 1]], axis=1)
-        return Packed(base, edges.astype(np.int32))
+        packed = np.full((max(placed, default=0) + 1, 2), -1, np.int32)
+        if placed:
+            packed[list(placed)] = list(placed.values())
+        return Packed(base, packed)
