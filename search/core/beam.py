@@ -65,14 +65,17 @@ def beam_search(setup: Setup, keys: Array, roots: Array, config: SearchConfig) -
       The beams, what they cost and what overflowed.
 
     Raises:
-      ValueError: candidates are to be pruned by a schema, and none is given; or they are to come in
-        two goes, and aren't independent draws.
+      ValueError: schemas are to be used, and none are given; or candidates are to come in two goes,
+        and aren't independent draws.
 
     Source: arXiv:2510.14703, fine-grained beam search; the pool and the sharing are our choice.
     """
-    wanted = {"prune": Schema, "strict": StrictTables}.get(config.schema)
-    if wanted and not isinstance(setup.schema, wanted):
-        raise ValueError(f"schema: expected the tools as {wanted.__name__} for {config.schema!r}")
+    wanted = {"prune": (Schema, "make_schema"), "strict": (StrictTables, "make_strict")}
+    if config.schema in wanted:
+        kind, maker = wanted[config.schema]
+        if not isinstance(setup.schema, kind):
+            text = f"schema: expected the tools' arrays ({maker}) for {config.schema!r}"
+            raise ValueError(text)
     if config.probe_width and config.explore != "sample":
         raise ValueError(f'explore: expected "sample" for probe_width, found "{config.explore}"')
     if config.schema == "ignore":

@@ -48,10 +48,10 @@ _ROLES = {
     "trailing": _TRAILING,
 }  # fmt: skip
 _SITES = {"name": _NAME, "key": _KEY, "inner_key": _KEY, "text": _TEXT, "number": _NUMBER}
-_INSIDE, _BODY, _ESCAPE, _DIGIT = range(4)  # where in a string: else, between characters, ...
+_INSIDE, _BODY, _DIGIT = range(3)  # where in a string: else, between characters, in \u's digits
 _FIRST_BYTES = {b'"': STRING, b"-0123456789": NUMBER, b"t": TRUE, b"f": FALSE, b"n": NULL,
                 b"[": ARRAY, b"{": OBJECT}  # fmt: skip
-_QUOTE, _BACKSLASH, _COMMA, _CLOSE, _CLOSE_LIST, _U = (ord(c) for c in '"\\,}]u')
+_QUOTE, _BACKSLASH, _COMMA, _CLOSE, _CLOSE_LIST = (ord(c) for c in '"\\,}]')
 NOT_OPEN, ALL_OPEN = -1, MAX_DEPTH + 1
 _UNLISTED, _ESCAPED = 0, 1  # states of the automaton of keys: off it; off it at a backslash
 
@@ -87,7 +87,7 @@ def strict_modes(tables: Tables) -> StrictModes:
         roles[mode] = _SITES.get(site, _ROLES.get(name, _OTHER))
         if site in _SITES:
             is_digit = state[0] in "uhl" and state != "lo_esc" and state != "lo_u"
-            places[mode] = {"body": _BODY, "esc": _ESCAPE}.get(state, _DIGIT if is_digit else 0)
+            places[mode] = _BODY if state == "body" else _DIGIT if is_digit else _INSIDE
             # The second half of a pair belongs to its escape.
             places[mode] = _DIGIT if state in ("lo_esc", "lo_u") else places[mode]
     kinds = np.full(257, -1, np.int32)
@@ -268,8 +268,8 @@ def _key(
     ).astype(jnp.uint32)
     ahead = tables.reach[rows, jnp.maximum(target, 0)]
     listed = hit & (target < 0)
-    # Off the automaton a key is none of the listed, but for a letter in the digits of an escape.
-    differs = (byte.place != _DIGIT) & ~((byte.place == _ESCAPE) & (byte.symbol == _U))
+    # Off the automaton a key is none of the listed; in an escape's digits it leads off by itself.
+    differs = byte.place != _DIGIT
     may_leave = frame.others & (differs | (state.state == _UNLISTED))
     fits = jnp.where(
         listed,

@@ -70,7 +70,7 @@ class StrictSize(NamedTuple):
     nodes: int = 2
     shapes: int = 1
     children: int = 1
-    states: int = 2
+    states: int = FIRST_STATE
     slots: int = 1
     words: int = 1
     tools: int = 1
@@ -273,7 +273,7 @@ class _Assembly:
             row = (0, NEVER, first, some.least, some.most, len(some.prefix), some.items, height, 0)
             masks = (0, 0, 0)
         else:
-            root = self.automata.strings([name for name, _ in some.keys]) if some.keys else 0
+            root = self.automata.strings((name for name, _ in some.keys), keys=True) if some.keys else 0
             has = needs = nested = deepest = 0
             for bit, (name, node) in enumerate(some.keys):
                 has |= (heights[node] <= MAX_DEPTH) << bit

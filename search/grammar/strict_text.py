@@ -1,7 +1,8 @@
 """Finite automata over bytes for strict decoding: listed strings, numbers, integer ranges.
 
-States are numbered from 2: 0 means none, and 1 a state that nothing leaves. A target below zero is
-`-1 - index` of what has been read to its end.
+A target below zero is `-1 - index` of what has been read to its end. State 0 means none: of keys,
+that what has been read is the beginning of no listed one. An escape that might spell a letter of a
+listed key is followed through states 1 to 4 first.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-FIRST_STATE = 2
+FIRST_STATE = 5
+_ESCAPED, _U, _ZERO, _ZEROS = range(1, 5)  # off the listed keys
 END_OF_NUMBER = 0  # stands for whatever follows a number; no byte of JSON is 0
+_HEX = b"0123456789abcdefABCDEF"
+_NO_LETTER = bytes(byte for byte in _HEX if byte not in b"234567")  # third digits of \u00XX
 _SHORT = {'"': b'\\"', "\\": b"\\\\", "/": b"\\/", "\b": b"\\b", "\f": b"\\f", "\n": b"\\n",
           "\r": b"\\r", "\t": b"\\t"}  # fmt: skip
 
@@ -50,6 +54,10 @@ class Automata:
 
     def __init__(self) -> None:
         self.edges: list[dict[int, int]] = [{} for _ in range(FIRST_STATE)]
+        self.edges[_ESCAPED][ord("u")] = _U
+        for state, after in ((_U, _ZERO), (_ZERO, _ZEROS)):
+            self.edges[state].update(dict.fromkeys(_HEX, 0) | {ord("0"): after})
+        self.edges[_ZEROS].update(dict.fromkeys(_NO_LETTER, 0))
         self.reach: dict[int, int] = {}  # of states of strings: bits of what may yet be read
         self._known: dict[object, int] = {}
 
@@ -58,14 +66,16 @@ class Automata:
         self.edges.append({})
         return len(self.edges) - 1
 
-    def strings(self, texts: Iterable[str]) -> int:
+    def strings(self, texts: Iterable[str], keys: bool = False) -> int:
         """The automaton of strings after their opening quote; returns its first state.
 
-        The closing quote of the i-th leads to `-1 - i`; `reach` gets the bits of all i ahead.
+        The closing quote of the i-th leads to `-1 - i`; `reach` gets the bits of all i ahead. Where
+        they are keys, an escape that begins as one of theirs may yet spell something else.
         """
         listed = tuple(texts)
-        if listed in self._known:
-            return self._known[listed]
+        if (listed, keys) in self._known:
+            return self._known[listed, keys]
+        self._escapes: dict[int, bytes] = {}
         tree: dict[str, dict] = {}
         for index, text in enumerate(listed):
             node = tree
@@ -88,8 +98,27 @@ class Automata:
                     target = self.state()
                     children[state].append((char, target))
                     todo.append((below, target, False))
-        self._known[listed] = root
+        if keys:
+            self._leave()
+        self._known[listed, keys] = root
         return root
+
+    def _leave(self) -> None:
+        """Edges from inside the escapes of listed keys to where these aren't what is spelled."""
+        for state, way in self._escapes.items():
+            edges = self.edges[state]
+            letters = way[2:4] == b"00"[: len(way) - 2]  # whether it may still be one
+            if len(way) == 1:
+                edges.setdefault(ord("u"), _U)
+                continue
+            elsewhere = dict.fromkeys(_HEX, 0)
+            if letters and len(way) < 4:
+                elsewhere[ord("0")] = _ZERO if len(way) == 2 else _ZEROS
+            elif letters and len(way) == 4:
+                elsewhere = dict.fromkeys(_NO_LETTER, 0)
+            elif letters and len(way) == 5 and way[4] not in _NO_LETTER:
+                elsewhere = {}
+            edges.update({byte: to for byte, to in elsewhere.items() if byte not in edges})
 
     def _spell(self, state: int, children: list[tuple[str, int]], end: dict | None) -> None:
         """Edges from a state between two characters to those after each child."""
@@ -111,6 +140,8 @@ class Automata:
             after = target
             if at + 1 < len(way):
                 after = edges.get(byte) or self.state()
+                if way.startswith(b"\\"):
+                    self._escapes[after] = way[: at + 1]
                 self.reach[after] = self.reach.get(after, 0) | ahead
             edges[byte] = after
             if way.startswith(b"\\u") and at % 6 >= 2 and byte in b"abcdef":
@@ -153,7 +184,9 @@ class Automata:
 
     def numbers(self, spelled: Iterable[str]) -> int:
         """The automaton of listed numbers from their first byte; integers also as 3.0."""
-        listed = tuple(spelled)
+        listed = tuple(
+            way for text in spelled for way in ((text, "-0") if text == "0" else (text,))
+        )
         key = ("numbers", listed)
         if key in self._known:
             return self._known[key]
