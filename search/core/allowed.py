@@ -139,9 +139,7 @@ def draw_allowed(
         tokens = jnp.where(settled, tokens, drawn)
         fits = allows(grammar, rules, walkers, tokens)
         wrong = ~settled & ~fits
-        refused = refused.at[jnp.where(wrong, lane, logits.shape[0]), tokens].set(
-            True, mode="drop"
-        )
+        refused = refused.at[jnp.where(wrong, lane, logits.shape[0]), tokens].set(True, mode="drop")
         unsure = jnp.zeros(logits.shape[0], bool).at[lane].max(wrong)
         last = (number == REPEATS - 1) & (together(jnp.int32(jnp.any(wrong)), in_step) > 0)
         complete = jax.lax.cond(last, everything, nothing, unsure)

@@ -238,9 +238,7 @@ def draw(
         mine = lane - rows.first * lane_width
         served = (walkers.status == Status.ACTIVE) & (mine >= 0) & (mine < flat.shape[0])
         mine = jnp.clip(mine, 0, flat.shape[0] - 1)
-        drawn = draw_independent(
-            setup, walkers, own_keys, flat, stands, mine, served, config
-        )
+        drawn = draw_independent(setup, walkers, own_keys, flat, stands, mine, served, config)
         picked = flat[mine, drawn] - jax.nn.logsumexp(flat, axis=-1)[mine]
         found = children._replace(tokens=drawn[..., None], log_probs=picked[..., None])
         return lanes, own, choose(served, found, children)

@@ -1,4 +1,6 @@
-"""JSON Schemas without `$ref`, `allOf` and unions: each as alternatives of flat schemas that all hold.
+"""JSON Schemas without `$ref`, `allOf` and unions: each as alternatives of flat schemas.
+
+Of an alternative all schemas hold.
 
 A fragment is a schema and the document that its references are relative to; it is known by a
 number. A conjunction is a set of fragments, a union a set of conjunctions.
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote
 
 Conjunction = frozenset[int]
@@ -32,7 +34,11 @@ LEFT_OPEN = (
 )  # fmt: skip
 
 
-def is_list(value: Any) -> bool:
+# Fragments that must hold beside one, and unions of which one part must hold.
+_Structure = tuple[tuple[int | None, ...], tuple[tuple[int | None, ...], ...]]
+
+
+def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
     """Whether a value is a JSON array."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
@@ -48,7 +54,7 @@ class Fragments:
         self.left_open: Counter[str] = Counter()
         self._items: list[tuple[Any, Any]] = []
         self._ids: dict[tuple[int, int], int] = {}
-        self._parts: dict[int, tuple[tuple[int, ...], tuple[tuple[int | None, ...], ...]]] = {}
+        self._parts: dict[int, _Structure] = {}
         self._foreign: dict[int, bool] = {}
 
     def add(self, schema: Any, root: Any) -> int | None:
@@ -106,9 +112,7 @@ class Fragments:
                 out.append(tuple(sorted(flat)))
         return out
 
-    def _structure(
-        self, number: int
-    ) -> tuple[tuple[int | None, ...], tuple[tuple[int | None, ...], ...]]:
+    def _structure(self, number: int) -> _Structure:
         """Fragments that must hold beside one, and unions of which one part must hold."""
         if number in self._parts:
             return self._parts[number]
@@ -150,7 +154,7 @@ class Fragments:
         return found if isinstance(found, Mapping | bool) else None
 
     def _has_resources(self, root: Mapping[str, Any]) -> bool:
-        """Whether schemas inside a document have an identity, which their references are local to."""
+        """Whether schemas inside a document have an identity, to which references are local."""
         if id(root) not in self._foreign:
             self._foreign[id(root)] = any(
                 isinstance(inner.get(word), str)

@@ -206,9 +206,7 @@ class Compiler:
                 for flats in self.fragments.flatten(conjunction):
                     for kind, alternative in self._alternatives(flats):
                         found[kind].append(alternative)
-            self.nodes[number] = tuple(
-                self._merged(kind, some) for kind, some in enumerate(found)
-            )
+            self.nodes[number] = tuple(self._merged(kind, some) for kind, some in enumerate(found))
 
     def _merged(self, kind: int, found: list[Alternative]) -> tuple[Alternative, ...]:
         """Alternatives of one kind without those that others include."""
@@ -237,9 +235,7 @@ class Compiler:
             values = listed_values(schema)
             if values is not None:
                 known = listed
-                listed = [
-                    v for v in values if known is None or any(same(v, w) for w in known)
-                ]
+                listed = [v for v in values if known is None or any(same(v, w) for w in known)]
         if listed is not None:
             return self._listed(flats, schemas, bits, listed)
         out: list[tuple[int, Alternative]] = []
@@ -353,10 +349,14 @@ class Compiler:
         for schema, root in schemas:
             names.update(dict.fromkeys(_mapping(schema, "properties")))
             if is_list(schema.get("required")):
-                required.update((name, None) for name in schema["required"] if isinstance(name, str))
+                required.update(
+                    (name, None) for name in schema["required"] if isinstance(name, str)
+                )
             extra = fragments.add(schema.get("additionalProperties"), root)
             # A key that isn't listed may fit a pattern or not: either may be meant.
-            patterns = [fragments.add(s, root) for s in _mapping(schema, "patternProperties").values()]
+            patterns = [
+                fragments.add(s, root) for s in _mapping(schema, "patternProperties").values()
+            ]
             if patterns:
                 fragments.left_open["patternProperties"] += 1
             options = [extra, *patterns]

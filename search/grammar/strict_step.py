@@ -358,7 +358,9 @@ def strict_byte(
     calls = (after == _CALL) & (before != _CALL)
     is_first = jnp.arange(state.alive.shape[-1]).reshape((1,) * (calls.ndim - 1) + (-1,)) == 0
     state = state._replace(
-        alive=jnp.where(calls, jnp.any(state.alive, axis=-1, keepdims=True) & is_first, state.alive),
+        alive=jnp.where(
+            calls, jnp.any(state.alive, axis=-1, keepdims=True) & is_first, state.alive
+        ),
         open_at=jnp.where(calls, NOT_OPEN, state.open_at),
     )
     starts = kind >= 0

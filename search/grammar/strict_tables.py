@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -17,7 +16,6 @@ from toolprm_jax.records import DataError, Record, Tool
 from .schema import required_names
 from .strict_nodes import (
     ANY,
-    ARRAY,
     BOUNDLESS,
     KINDS,
     NEVER,
@@ -133,7 +131,7 @@ class Compiled(NamedTuple):
 
 
 def arguments_schema(record: Record, tool: Tool) -> dict[str, Any]:
-    """The schema of a tool's arguments, closed to parameters that it doesn't list unless it says so.
+    """The schema of a tool's arguments, closed to unlisted parameters unless it says otherwise.
 
     Args:
       record: whose tool it is; other tools tell what its xLAM parameters leave out.
@@ -273,7 +271,11 @@ class _Assembly:
             row = (0, NEVER, first, some.least, some.most, len(some.prefix), some.items, height, 0)
             masks = (0, 0, 0)
         else:
-            root = self.automata.strings((name for name, _ in some.keys), keys=True) if some.keys else 0
+            root = (
+                self.automata.strings((name for name, _ in some.keys), keys=True)
+                if some.keys
+                else 0
+            )
             has = needs = nested = deepest = 0
             for bit, (name, node) in enumerate(some.keys):
                 has |= (heights[node] <= MAX_DEPTH) << bit
@@ -410,9 +412,6 @@ def make_strict(records: Sequence[Record], size: StrictSize | None = None) -> St
         tools[row, : len(one.tools)] = one.tools
     names = np.asarray([one.names for one in found], np.int32)
     arrays = (alternatives, choices, heights, shapes, masks, children, base, edges, reach, names)
-    return StrictTables(
-        *map(jnp.asarray, arrays),
-        jnp.asarray(tools),
-        jnp.zeros((batch, size.levels), bool),
-        jnp.zeros((batch, size.ways), bool),
-    )
+    made: list[Any] = [jnp.asarray(array) for array in (*arrays, tools)]
+    made += [jnp.zeros((batch, size.levels), bool), jnp.zeros((batch, size.ways), bool)]
+    return StrictTables(*made)

@@ -137,10 +137,8 @@ def _plain(built: Tables, table: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return stays
 
 
-def can_begin(
-    grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: Array
-) -> Array:
-    """Which bytes may come next after trackers [N], bool[N, 257]; the last is the end of the text."""
+def can_begin(grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: Array) -> Array:
+    """Which bytes may come next after trackers [N], bool[N, 257]; the last ends the text."""
     shape = (*queries.shape, NUM_BYTES)
 
     def wide(array: Array) -> Array:
@@ -154,9 +152,7 @@ def can_begin(
     return alive & leads_on(grammar, after)
 
 
-def is_free_text(
-    grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: Array
-) -> Array:
+def is_free_text(grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: Array) -> Array:
     """Whether trackers [...] stand in a string that may go on with any characters, bool[...]."""
     return free_text(
         grammar.strict, rules if isinstance(rules, StrictTables) else None, queries,
@@ -165,7 +161,7 @@ def is_free_text(
 
 
 def leads_on(grammar: Grammar, tracker: Tracker) -> Array:
-    """Whether completions are alive and nothing but white space follows a closed list, bool[...]."""
+    """Whether completions are alive, with only white space behind a closed list, bool[...]."""
     return ~tracker.dead & ~is_trailing(grammar.strict, tracker.mode)
 
 

@@ -68,7 +68,9 @@ def random_records(count: int, first_seed: int) -> list[Record]:
     return out
 
 
-LETTERS = sorted({*"".join([*NAMES, *TEXTS]).encode(), *b'{}[]",: \\/truefalsnmcb0123456789-+.eEdgu'})
+LETTERS = sorted(
+    {*"".join([*NAMES, *TEXTS]).encode(), *b'{}[]",: \\/truefalsnmcb0123456789-+.eEdgu'}
+)
 
 
 def walks(records: list[Record], seed: int) -> list[tuple[bytes, bool, bool]]:
@@ -205,6 +207,11 @@ SMALL: list[Any] = [
     {"allOf": [{"type": ["integer", "string"]}, {"not": {"type": "string"}}, {"minimum": 0}]},
 ]  # fmt: skip
 LONGEST, SHOWN = 10, 5  # lengths of texts, and of prefixes whose next bytes are compared
+# Longer texts: two keys in either order, the values of all kinds.
+KINDS = ("0", "1", "-1", '""', "[]", "{}", "true", "null")
+PAIRS = [
+    f'{{"{a}":{one},"{b}":{other}}}' for a, b in ("ab", "ba") for one in KINDS for other in KINDS
+]
 
 
 @pytest.mark.parametrize("schema", SMALL, ids=range(len(SMALL)))
@@ -212,7 +219,7 @@ def test_allows_the_bytes_that_some_valid_text_goes_on_with(schema: Any) -> None
     """Of all prefixes of valid texts, the next bytes are those of the texts."""
     valid = jsonschema.Draft202012Validator(schema).is_valid
     following: dict[str, set[str]] = {}
-    for text in _values(LONGEST):
+    for text in (*_values(LONGEST), *PAIRS):
         if valid(json.loads(text)):
             for at in range(min(len(text), SHOWN + 1)):
                 following.setdefault(text[:at], set()).add(text[at])
@@ -222,7 +229,7 @@ def test_allows_the_bytes_that_some_valid_text_goes_on_with(schema: Any) -> None
     assert fits(record)
     head = '[{"name":"f","arguments":{"x":'
     prefixes = sorted(prefix for prefix in following if len(prefix) <= SHOWN)
-    letters = sorted({*"01-tn[]{},:ab\"", "}"})
+    letters = sorted({*'01-tn[]{},:ab"', "}"})
     tests = [(prefix, letter) for prefix in prefixes for letter in letters]
     died = feed([record] * len(tests), [(head + a + b).encode() for a, b in tests], length=48)
     for (prefix, letter), at in zip(tests, died, strict=True):
