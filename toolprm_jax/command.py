@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn, Protocol, get_args, get_or
 
 from annotated_types import Ge, Gt
 
-from .records import DataError
+from .records import FORMATS, DataError
 
 
 class Parser(argparse.ArgumentParser):
@@ -143,6 +143,13 @@ def command(parser: Callable[[], Parser], body: Callable[[argparse.Namespace], i
         return run_command(parser(), body, argv)
 
     return main
+
+
+def add_format(parser: Parser) -> None:
+    """Adds --format, that of the file of --records."""
+    parser.add_argument(
+        "--format", choices=FORMATS, help="format of the records; recognised if not given"
+    )
 
 
 def distinct_files(**paths: str | None) -> None:

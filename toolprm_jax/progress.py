@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from tqdm import tqdm
+
+T = TypeVar("T")
 
 _SECONDS = 1.0  # between two pictures of the bar on a terminal
 _LINE_SECONDS = 10.0  # elsewhere, where each is a line of its own
@@ -70,3 +72,18 @@ class Progress:
         finally:
             self._bar.start_t += time.time() - start
             self._bar.set_postfix_str(before)
+
+
+def shown(items: Iterable[T], total: int | None, unit: str, *, done: int = 0) -> Iterator[T]:
+    """Items, counted by a bar as they are taken.
+
+    Args:
+      items: any number.
+      total: how many there are with those done before, if known.
+      unit: of what.
+      done: how many were done before.
+    """
+    with Progress(total, unit, done=done) as bar:
+        for item in items:
+            yield item
+            bar.update()

@@ -15,11 +15,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from toolprm_jax.command import Parser, command
+from toolprm_jax.command import Parser, add_format, command
 from toolprm_jax.grammar import Kind
 from toolprm_jax.model import step_logits
 from toolprm_jax.model.files import LoadedModel, load
-from toolprm_jax.records import FORMATS, DataError, atomic_text
+from toolprm_jax.records import DataError, atomic_text
 from toolprm_jax.tokens import TreeBatch
 
 from .data import eval_batches
@@ -65,7 +65,7 @@ def parser() -> Parser:
     out = Parser("python -m train.evaluate", "Compares a reward model with labelled completions.")
     out.add_argument("--prm", required=True, help="a model")
     out.add_argument("--records", required=True, help="records file")
-    out.add_argument("--format", choices=FORMATS, help="of the records; recognised if not given")
+    add_format(out)
     out.add_argument("--steps", required=True, help="steps file of toolprm-annotate")
     out.add_argument("--row-length", type=int, default=1024, help="tokens of a row")
     out.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")

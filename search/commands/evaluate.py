@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from toolprm_jax.annotation import exact_match
-from toolprm_jax.command import Parser, command
+from toolprm_jax.command import Parser, add_format, command
 from toolprm_jax.records import (
-    FORMATS,
     Call,
     DataError,
     Record,
@@ -233,9 +232,7 @@ def parser() -> Parser:
     )
     out.add_argument("--answers", required=True, help="answers file, JSON lines")
     out.add_argument("--records", required=True, help="records file, with gold calls")
-    out.add_argument(
-        "--format", choices=FORMATS, help="format of the records; recognised if not given"
-    )
+    add_format(out)
     out.add_argument("--metric", default="exact", choices=sorted(METRICS), help="what is right")
     out.add_argument(
         "--answered",

@@ -5,24 +5,18 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-import jax
-
 from toolprm_jax.cache import keep_programs
-from toolprm_jax.command import Parser, whole_number
+from toolprm_jax.command import Parser, add_format, whole_number
 from toolprm_jax.model import param_shardings
-from toolprm_jax.model.files import LoadedModel, load
-from toolprm_jax.progress import tell
-from toolprm_jax.records import FORMATS
+from toolprm_jax.model.files import LoadedModel
 
-from ..host import dtype_for, search_mesh
+from ..host import load_told, search_mesh
 
 
 def add_records(parser: Parser, required: bool = True) -> None:
     """Adds --records, --format and --limit."""
     parser.add_argument("--records", required=required, help="file of queries with their tools")
-    parser.add_argument(
-        "--format", choices=FORMATS, help="format of the records; recognised if not given"
-    )
+    add_format(parser)
     parser.add_argument("--limit", type=whole_number(1), help="take only the first so many records")
 
 
@@ -61,6 +55,5 @@ def load_spread(name: str, args: argparse.Namespace, template: str | None = None
     if args.compilation_cache:
         keep_programs()
     mesh = search_mesh(args.batch_size, args.tensor)
-    dtype = dtype_for(args.dtype, jax.local_devices())
-    tell(f"loading {name} in {dtype}")
-    return load(name, template, dtype, partial(param_shardings, mesh))
+    shardings = partial(param_shardings, mesh)
+    return load_told(name, template=template, dtype=args.dtype, shardings=shardings)

@@ -10,7 +10,7 @@ import jax
 from annotated_types import Ge
 
 from toolprm_jax.command import Parser, command, number, whole_number
-from toolprm_jax.progress import Progress
+from toolprm_jax.progress import shown
 from toolprm_jax.records import write_resumable
 from toolprm_jax.tokens import TEMPLATES
 
@@ -55,10 +55,8 @@ def _rollout(args: argparse.Namespace) -> int:
     }
 
     def lines(skip: int) -> Iterator[dict[str, Any]]:
-        with Progress(len(records), "record", done=skip) as bar:
-            for line in rollouts(policy, records, skip=skip, **options):
-                yield line
-                bar.update()
+        rest = rollouts(policy, records, skip=skip, **options)
+        return shown(rest, len(records), "record", done=skip)
 
     key = [digest_of(policy, records), options, jax.__version__, jax.default_backend()]
     write_resumable(args.out, key, lines)

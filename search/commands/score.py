@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, get_args
 
@@ -13,7 +13,7 @@ import numpy as np
 from toolprm_jax.command import Parser, command, distinct_files, whole_number
 from toolprm_jax.grammar import Kind
 from toolprm_jax.model import Completion, StepScore, score_rollouts
-from toolprm_jax.progress import Progress
+from toolprm_jax.progress import shown
 from toolprm_jax.records import (
     DataError,
     Record,
@@ -107,7 +107,7 @@ def _score(args: argparse.Namespace) -> int:
             rows=args.batch_size,
             place=lambda batch: place_queries(mesh, batch)[0],
         )
-        for found in _shown(scores):
+        for found in shown(scores, None, "record"):
             row, rollouts = rows.pop(0)
             for index, (text, steps) in enumerate(zip(rollouts.completions, found, strict=True)):
                 if isinstance(steps, DataError):
@@ -128,13 +128,6 @@ def _score(args: argparse.Namespace) -> int:
     print(f"{scored} completions scored in {args.out}")
     print(f"{len(reasons)} rows or completions rejected, see {rejects_path}")
     return 0
-
-
-def _shown(scores: Iterable[Any]) -> Iterator[Any]:
-    with Progress(None, "record") as bar:
-        for found in scores:
-            yield found
-            bar.update()
 
 
 def _step(step: StepScore) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections import Counter
@@ -140,7 +139,7 @@ def _search(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         tensor=args.tensor,
         compilation_cache=args.compilation_cache,
-        **{field.name: getattr(base, field.name) for field in dataclasses.fields(base)},
+        **vars(base),
     )
 
     def lines(skip: int) -> Iterator[dict[str, Any]]:
@@ -181,7 +180,7 @@ def _report(args: argparse.Namespace, searcher: Searcher) -> None:
         "finished": sum(answer["finished"] for answer in answers),
         "seconds": round(spent.seconds, 3),
         "compile_seconds": round(spent.compile_seconds, 3),
-        "compilations": searcher.programs.compilations,
+        "compilations": spent.compilations,
     }
     if spent.parts:
         summary["parts"] = {part: round(seconds, 6) for part, seconds in spent.parts.items()}

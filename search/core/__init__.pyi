@@ -1,8 +1,6 @@
 from .beam import beam_search as beam_search
 from .config import Aggregate as Aggregate
 from .config import Execution as Execution
-from .config import Explore as Explore
-from .config import GrammarUse as GrammarUse
 from .config import SchemaUse as SchemaUse
 from .config import SearchConfig as SearchConfig
 from .interfaces import Lanes as Lanes
@@ -17,7 +15,6 @@ from .lanes import make_lanes as make_lanes
 from .lanes import smallest as smallest
 from .output import SearchOutput as SearchOutput
 from .output import Trace as Trace
-from .pool import Pool as Pool
 from .pool import new_pool as new_pool
 from .sampling import Ranks as Ranks
 from .scopes import CACHE as CACHE

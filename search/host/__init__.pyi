@@ -5,15 +5,13 @@ from .batches import record_keys as record_keys
 from .pair import ModelPair as ModelPair
 from .pair import dtype_for as dtype_for
 from .pair import load_pair as load_pair
+from .pair import load_told as load_told
 from .queries import read_queries as read_queries
 from .runs import MethodRun as MethodRun
 from .runs import run_methods as run_methods
 from .sampled import digest_of as digest_of
 from .sampled import rollouts as rollouts
-from .searcher import BatchAnswers as BatchAnswers
 from .searcher import Searcher as Searcher
-from .sharded import place_models as place_models
 from .sharded import place_queries as place_queries
 from .sharded import search_mesh as search_mesh
-from .sharded import sharded_rollouts as sharded_rollouts
 from .sharded import sharded_search as sharded_search

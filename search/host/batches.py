@@ -51,7 +51,11 @@ def size_bucket(count: int, most: int) -> int:
 
 
 def make_batches(
-    codec: Codec, records: Sequence[Record], batch_size: int, max_shapes: int
+    codec: Codec,
+    records: Sequence[Record],
+    batch_size: int,
+    max_shapes: int,
+    most: int | None = None,
 ) -> Iterator[Batch]:
     """Records in batches of few shapes, shortest prompts first.
 
@@ -61,11 +65,18 @@ def make_batches(
       batch_size: B at most; the last batch of a shape is filled up by repeating a record.
       max_shapes: how many different prompt lengths there are at most; the shortest prompts are
         padded further where there would be more.
+      most: positions of the model, which prompts are held against if given.
 
     Raises:
-      DataError: a prompt is longer than the model's positions.
+      DataError: a prompt leaves no position for an answer.
     """
     prompts = [codec.prompt(record) for record in records]
+    for record, prompt in zip(records, prompts, strict=True):
+        if most is not None and len(prompt) >= most:
+            raise DataError(
+                f"record {record.id!r}: the prompt has {len(prompt)} tokens, "
+                f"the model has {most} positions"
+            )
     order = sorted(range(len(records)), key=lambda i: (len(prompts[i]), i))
     lengths = sorted({length_bucket(len(prompt)) for prompt in prompts})[-max_shapes:]
     for number, length in enumerate(lengths):
@@ -85,19 +96,4 @@ def make_batches(
                     jnp.asarray(tokens),
                     jnp.asarray([len(prompts[index]) for index in filled], jnp.int32),
                 ),
-            )
-
-
-def check_lengths(codec: Codec, records: Sequence[Record], most: int) -> None:
-    """Checks that prompts fit a model.
-
-    Raises:
-      DataError: a prompt has more tokens than `most`, the model's positions.
-    """
-    for record in records:
-        length = len(codec.prompt(record))
-        if length >= most:
-            raise DataError(
-                f"record {record.id!r}: the prompt has {length} tokens, "
-                f"the model has {most} positions"
             )

@@ -72,6 +72,29 @@ def dtype_for(dtype: str | None, devices: Sequence[Any]) -> str:
     return dtype or ("float32" if devices[0].platform == "cpu" else "bfloat16")
 
 
+def load_told(
+    name: str,
+    *,
+    template: str | None = None,
+    dtype: str | None = None,
+    shardings: Shardings | None = None,
+) -> LoadedModel:
+    """Loads a model, saying so on a terminal.
+
+    Args:
+      name: as for `load`.
+      template: of a policy without a contract.
+      dtype: of weights and caches; float32 on a CPU, else bfloat16, if None.
+      shardings: as for `load`.
+
+    Raises:
+      DataError: there is no such model.
+    """
+    dtype = dtype_for(dtype, jax.local_devices())
+    tell(f"loading {name} in {dtype}")
+    return load(name, template, dtype, shardings)
+
+
 def load_pair(
     policy: str,
     prm: str | None,
@@ -80,22 +103,20 @@ def load_pair(
     dtype: str | None = None,
     shardings: Shardings | None = None,
 ) -> ModelPair:
-    """Loads a policy and its reward model, saying so on a terminal.
+    """Loads a policy and its reward model.
 
     Args:
       policy: as for `load`.
       prm: as for `load`, or None.
-      template: of a policy without a contract.
-      dtype: of weights and caches; float32 on a CPU, else bfloat16, if None.
-      shardings: as for `load`.
+      template: as for `load_told`, as what follows.
+      dtype: likewise.
+      shardings: likewise.
 
     Raises:
       DataError: there is no such model, or the two don't go together.
     """
-    dtype = dtype_for(dtype, jax.local_devices())
-    tell(f"loading {policy}{f' and {prm}' if prm else ''} in {dtype}")
     return ModelPair(
-        load(policy, template, dtype, shardings),
-        None if prm is None else load(prm, None, dtype, shardings),
+        load_told(policy, template=template, dtype=dtype, shardings=shardings),
+        None if prm is None else load_told(prm, dtype=dtype, shardings=shardings),
         prm or "none",
     )

@@ -22,7 +22,6 @@ class MethodRun:
     config: SearchConfig
     answers: list[Answer]
     spent: Spent
-    compilations: int = 0
 
 
 def run_methods(
@@ -71,10 +70,8 @@ def run_methods(
         ):
             places += next(iter(found.values())).indices
             for method, run in runs.items():
-                mine = found[method]
-                run.answers += mine.answers
-                run.spent.add(mine)
-                run.compilations += mine.compilations
+                run.answers += found[method].answers
+                run.spent.add(found[method].spent)
     order = sorted(range(len(places)), key=places.__getitem__)
     for run in runs.values():
         run.answers = [run.answers[place] for place in order]

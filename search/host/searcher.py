@@ -24,7 +24,7 @@ from ..decoder import Models
 from ..grammar import Rules
 from ..methods import GUIDED, METHODS, Method, method_config
 from .answers import Answer, answer_of
-from .batches import Batch, check_lengths, length_bucket, make_batches, record_keys
+from .batches import Batch, length_bucket, make_batches, record_keys
 from .pair import ModelPair, load_pair
 from .profiling import profiled
 from .programs import Compiling, Programs
@@ -38,31 +38,30 @@ _MARGIN = 8  # tokens of a scored row beside the text: markers, end of text
 
 
 @dataclass
+class Spent:
+    """What answers took."""
+
+    seconds: float = 0.0  # without compilation; prefill of the models that a method asks included
+    compile_seconds: float = 0.0
+    compilations: int = 0  # of searches
+    parts: dict[str, float] = field(default_factory=dict)  # seconds by part, where profiled
+
+    def add(self, other: Spent) -> None:
+        """Adds what others took."""
+        self.seconds += other.seconds
+        self.compile_seconds += other.compile_seconds
+        self.compilations += other.compilations
+        for part, seconds in other.parts.items():
+            self.parts[part] = self.parts.get(part, 0.0) + seconds
+
+
+@dataclass
 class BatchAnswers:
     """What one method made of one batch."""
 
     indices: tuple[int, ...]  # positions of the records in the input
     answers: list[Answer]  # in the order of `indices`
-    seconds: float  # without compilation; prefill of the models that the method asks included
-    compile_seconds: float
-    compilations: int
-    parts: dict[str, float] = field(default_factory=dict)  # seconds by part, where profiled
-
-
-@dataclass
-class Spent:
-    """What a searcher's answers took so far."""
-
-    seconds: float = 0.0  # without compilation
-    compile_seconds: float = 0.0
-    parts: dict[str, float] = field(default_factory=dict)  # seconds by part, where profiled
-
-    def add(self, batch: BatchAnswers) -> None:
-        """Adds a batch."""
-        self.seconds += batch.seconds
-        self.compile_seconds += batch.compile_seconds
-        for part, seconds in batch.parts.items():
-            self.parts[part] = self.parts.get(part, 0.0) + seconds
+    spent: Spent
 
 
 @dataclass
@@ -83,11 +82,6 @@ class _Placed(NamedTuple):
     prompts: Any
     schema: Any
     prefills: tuple[_Prefill, ...]  # of the policy and the reward model
-
-    def compiled(self) -> _Placed:
-        """The same, its prefills' compilation accounted for."""
-        prefills = tuple(replace(one, compile_seconds=0.0) for one in self.prefills)
-        return self._replace(prefills=prefills)
 
 
 class Searcher:
@@ -241,9 +235,10 @@ class Searcher:
         config = replace(self.config_of(chosen), trace=trace)
         total = len(records) if isinstance(records, Sequence) else None
         size = batch_size * _WINDOW
-        waiting = itertools.islice(records, skip - skip % size, None)
-        skip %= size
-        with Progress(total, "query", show=progress) as bar:
+        done = skip - skip % size  # a window that was begun is searched again
+        waiting = itertools.islice(records, done, None)
+        skip -= done
+        with Progress(total, "query", done=done, show=progress) as bar:
             while window := list(itertools.islice(waiting, size)):
                 found: dict[int, Answer] = {}
                 given = self.batches(
@@ -311,11 +306,11 @@ class Searcher:
           DataError: a prompt is longer than the model's positions.
         """
         policy = self.pair.policy
-        check_lengths(policy.codec, records, policy.model.config.max_positions)
         compiling = bar.compiling if bar else contextlib.nullcontext
         make_rules = rules_of(records, [config.schema for config in configs.values()])
         guided = any(method in GUIDED for method in configs)
-        batches = make_batches(policy.codec, records, batch_size, max_shapes)
+        most = policy.model.config.max_positions
+        batches = make_batches(policy.codec, records, batch_size, max_shapes, most)
         for batch in itertools.islice(batches, skip, None):
             placed = self._place(batch, seed, make_rules(batch.records), guided, compiling)
             number = next(self._numbers)
@@ -324,10 +319,11 @@ class Searcher:
                 if bar:
                     bar.say(method)
                 trace = None if profile is None else Path(profile, f"{method}-{number}")
-                out[method] = self._search(method, config, placed, compiling, trace)
-                self.spent.add(out[method])
-                # Whoever comes first has the prefills compiled for all.
-                placed = placed.compiled()
+                found = self._search(method, config, placed, compiling, trace)
+                if not out:  # whoever comes first has the prefills compiled for all
+                    found.spent.compile_seconds += sum(p.compile_seconds for p in placed.prefills)
+                self.spent.add(found.spent)
+                out[method] = found
                 if bar:
                     bar.update(len(batch.indices))
             yield out
@@ -409,10 +405,7 @@ class Searcher:
         return BatchAnswers(
             placed.batch.indices,
             self._answers(method, config, placed.batch, output),
-            seconds,
-            compile_seconds + sum(one.compile_seconds for one in placed.prefills),
-            int(compile_seconds > 0),
-            parts,
+            Spent(seconds, compile_seconds, int(compile_seconds > 0), parts),
         )
 
     def _answers(

@@ -92,7 +92,7 @@ def _lines(
             "records": [part.records[index].id for index in indices],
             "methods": {
                 method: {
-                    "seconds": mine.seconds,
+                    "seconds": mine.spent.seconds,
                     "answers": [answer.to_json() for answer in mine.answers],
                     "correct": [
                         answer.finished and exact_match(answer.record, answer.calls)
@@ -151,6 +151,7 @@ def _compare(args: argparse.Namespace) -> int:
         with Progress(len(part.records) * len(COMPARED), "answer") as bar:
 
             def lines(skip: int, part: Part = part, bar: Progress = bar) -> Iterator[Any]:
+                bar.update(min(skip * args.batch_size, len(part.records)) * len(COMPARED))
                 return _lines(searcher, part, args.batch_size, bar, skip)
 
             write_resumable(path, key, lines)

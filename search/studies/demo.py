@@ -19,8 +19,8 @@ from rich.console import Console
 
 from toolprm_jax.annotation import exact_match
 from toolprm_jax.cache import keep_programs
-from toolprm_jax.command import Parser, command, whole_number
-from toolprm_jax.records import FORMATS, DataError, Record, write_jsonl
+from toolprm_jax.command import Parser, add_format, command, whole_number
+from toolprm_jax.records import DataError, Record, write_jsonl
 from toolprm_jax.toolworld import masked_corpus
 
 from ..core import SearchConfig
@@ -49,7 +49,7 @@ def parser() -> Parser:
     """The command's arguments."""
     out = Parser("demo", "Compares the search methods with the embedded models.")
     out.add_argument("--records", help="your own queries (default: held-out ones of the corpus)")
-    out.add_argument("--format", choices=FORMATS, help="of --records; recognised if not given")
+    add_format(out)
     out.add_argument("--limit", type=whole_number(1), default=QUERIES, help="queries at most")
     out.add_argument("--policy", default="embedded:policy", help="a model")
     out.add_argument("--prm", default="embedded:prm", help="its reward model")

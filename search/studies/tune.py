@@ -22,10 +22,10 @@ from rich.table import Table
 from tqdm import tqdm
 
 from toolprm_jax.annotation import LabelledCompletion, read_steps
-from toolprm_jax.command import Parser, command
+from toolprm_jax.command import Parser, add_format, command
 from toolprm_jax.model import Decoder, Params, step_logits
 from toolprm_jax.model.files import LoadedModel, load
-from toolprm_jax.records import FORMATS, DataError, Record, read_records
+from toolprm_jax.records import DataError, Record, read_records
 from toolprm_jax.tokens import TreeBatch, TreeBuilder, marked_path, pack
 
 from ..core import Aggregate, aggregate
@@ -151,7 +151,7 @@ def parser() -> Parser:
     out.add_argument("--policy", required=True, help="a model")
     out.add_argument("--prm", required=True, help="its reward model")
     out.add_argument("--records", required=True, help="records file of the tuning split")
-    out.add_argument("--format", choices=FORMATS, help="of the records; recognised if not given")
+    add_format(out)
     out.add_argument("--steps", required=True, help="steps file of toolprm-annotate")
     out.add_argument("--out", help="JSON file for the table")
     return out

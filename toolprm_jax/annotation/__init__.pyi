@@ -11,6 +11,5 @@ from .matching import strings_equal as strings_equal
 from .steps_file import LabelledCompletion as LabelledCompletion
 from .steps_file import labelled_from_json as labelled_from_json
 from .steps_file import read_steps as read_steps
-from .steps_file import step_to_json as step_to_json
 from .steps_file import steps_json as steps_json
 from .store import RecordStore as RecordStore

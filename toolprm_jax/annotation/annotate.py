@@ -11,9 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
-from ..command import Parser, command, distinct_files
+from ..command import Parser, add_format, command, distinct_files
 from ..records import (
-    FORMATS,
     ROLLOUTS_FORM,
     DataError,
     check_place,
@@ -49,10 +48,7 @@ def annotate(
 
     Memory does not grow with the files. What is done lies in `OUT.parts` until everything that was
     asked for is. With several workers the caller's module must be importable
-    (`main = command(_parser, _annotate)
-
-
-    if __name__ == "__main__":`).
+    (`if __name__ == "__main__":`).
 
     Args:
       records: the records file, with its gold answers.
@@ -83,7 +79,7 @@ def annotate(
     check_place(out)
     check_place(rejects)
     if tfds_dir is not None:
-        from . import dataset
+        from . import dataset  # imports NumPy, and fails early where its package is missing
     parts = parts_of(out)
     try:
         key, rejected = build_store(parts, records, format, found)
@@ -131,9 +127,7 @@ def _parser() -> Parser:
         "Killed at any time, the same command goes on where it stopped.",
     )
     parser.add_argument("--records", required=True, help="records with their gold answers")
-    parser.add_argument(
-        "--format", choices=FORMATS, help="format of the records; recognised if not given"
-    )
+    add_format(parser)
     parser.add_argument("--rollouts", help=f"JSON lines {ROLLOUTS_FORM} (required)")
     parser.add_argument("--out", required=True, help="steps file to write, one line a completion")
     parser.add_argument(

@@ -6,13 +6,13 @@ import argparse
 import random
 import sys
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from tqdm import tqdm
 
-from ..command import Parser, distinct_files, run_command
+from ..command import Parser, add_format, command, distinct_files
 from ..grammar import Dress
-from ..records import FORMATS, DataError, Record, Reject, atomic_writer, read_records
+from ..records import DataError, Record, Reject, atomic_writer, read_records
 from .corruption import MISTAKES, corruptions, gold_completion
 
 
@@ -53,23 +53,13 @@ def completions(
     return made
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `toolprm-corrupt`.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 for input that can't be used.
-    """
+def _parser() -> Parser:
     parser = Parser(
         "toolprm-corrupt",
         "Writes rollouts without a model: gold answers, and gold answers with one mistake.",
     )
     parser.add_argument("--records", required=True, help="records with their gold answers")
-    parser.add_argument(
-        "--format", choices=FORMATS, help="format of the records; recognised if not given"
-    )
+    add_format(parser)
     parser.add_argument("--num", type=int, default=9, help="completions a record (default: 9)")
     parser.add_argument(
         "--gold-share", type=float, default=0.7, help="fraction that is right (default: 0.7)"
@@ -80,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--dress", choices=("list", "tool_call"), default="list")
     parser.add_argument("--out", required=True, help="rollouts file to write")
-    return run_command(parser, _write, argv)
+    return parser
 
 
 def _write(args: argparse.Namespace) -> int:
@@ -123,6 +113,9 @@ def _write(args: argparse.Namespace) -> int:
         f"gold\n{counts['rejected']} rows rejected, see {rejects_path}"
     )
     return 0
+
+
+main = command(_parser, _write)
 
 
 if __name__ == "__main__":

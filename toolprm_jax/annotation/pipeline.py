@@ -25,9 +25,8 @@ from apache_beam.options.pipeline_options import (  # pyright: ignore[reportMiss
     PipelineOptions,
 )
 
-from ..command import Parser, distinct_files, run_command
+from ..command import Parser, add_format, distinct_files, run_command
 from ..records import (
-    FORMATS,
     DataError,
     Position,
     Reject,
@@ -161,9 +160,7 @@ def _parser() -> Parser:
         "As toolprm-annotate, on many machines. Other flags go to Apache Beam (--runner, ...).",
     )
     parser.add_argument("--records", required=True, help="records with their gold answers")
-    parser.add_argument(
-        "--format", choices=FORMATS, help="format of the records; recognised if not given"
-    )
+    add_format(parser)
     parser.add_argument("--rollouts", required=True, help="rollouts file")
     parser.add_argument("--out", required=True, help="OUT-00000-of-00008.jsonl, ... are written")
     parser.add_argument("--rejects", help="likewise (default: OUT.rejects)")

@@ -16,9 +16,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ..annotation import RecordStore
-from ..command import Parser, command, distinct_files
+from ..command import Parser, add_format, command, distinct_files
 from ..records import (
-    FORMATS,
     ROLLOUTS_FORM,
     DataError,
     Record,
@@ -66,9 +65,7 @@ def _parser() -> Parser:
         "descriptions stay, tools are shuffled.",
     )
     parser.add_argument("--records", required=True, help="records to mask")
-    parser.add_argument(
-        "--format", choices=FORMATS, help="format of the records; recognised if not given"
-    )
+    add_format(parser)
     parser.add_argument("--seed", type=int, default=0, help="chooses the names (default: 0)")
     parser.add_argument(
         "--share",

@@ -12,14 +12,13 @@ import argparse
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ..annotation import Labelled, Step, labelled_from_json, steps_json
-from ..command import Parser, distinct_files, run_command
+from ..command import Parser, add_format, command, distinct_files
 from ..grammar import Dress, Kind, explain, run, tables
 from ..records import (
-    FORMATS,
     DataError,
     Record,
     Reject,
@@ -158,15 +157,7 @@ def _steps_line(row: Row, records: Mapping[str, Record]) -> tuple[dict[str, Any]
     return {**row.value, "id": row.id}, record
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Converts a file.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 for input that can't be used.
-    """
+def _parser() -> Parser:
     parser = Parser(
         "python -m toolprm_jax.tokens.trl",
         "Converts a steps file to the rows of TRL's PRMTrainer, or such rows to a steps file.",
@@ -175,14 +166,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     which.add_argument("--to-trl", metavar="STEPS", help="steps file to convert")
     which.add_argument("--from-trl", metavar="ROWS", help="JSON lines of TRL's form to convert")
     parser.add_argument("--records", help="the records of the steps (for --to-trl)")
-    parser.add_argument(
-        "--format", choices=FORMATS, help="format of the records; recognised if not given"
-    )
+    add_format(parser)
     written = sorted(name for name, template in TEMPLATES.items() if not template.own_chat)
     parser.add_argument("--template", choices=written, default="hammer")
     parser.add_argument("--target", choices=("label", "prefix"), default="label")
     parser.add_argument("--out", required=True, help="file to write")
-    return run_command(parser, _convert, argv)
+    return parser
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -216,6 +205,9 @@ def _convert(args: argparse.Namespace) -> int:
     print(f"{counts['written']} rows written to {args.out}")
     print(f"{counts['rejected']} rows rejected, see {rejects_path}")
     return 0
+
+
+main = command(_parser, _convert)
 
 
 if __name__ == "__main__":

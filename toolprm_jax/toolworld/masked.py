@@ -6,9 +6,9 @@ python -m toolprm_jax.toolworld.masked --split train --seed 3 --count 500 --grou
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from ..command import Parser, run_command
+from ..command import Parser, command
 from ..masking import mask_record
 from ..records import Record, record_to_json, write_jsonl
 from .corpus import make_group
@@ -68,15 +68,7 @@ def _write(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Writes a masked corpus as record JSONL.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 for input that can't be used.
-    """
+def _parser() -> Parser:
     parser = Parser(
         "python -m toolprm_jax.toolworld.masked", "Writes masked records of the corpus."
     )
@@ -86,7 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--group-size", type=int, default=1, help="queries that share their tools")
     parser.add_argument("--masked", type=float, default=1.0, help="share of the groups")
     parser.add_argument("--out", required=True, help="record JSONL to write")
-    return run_command(parser, _write, argv)
+    return parser
+
+
+main = command(_parser, _write)
 
 
 if __name__ == "__main__":

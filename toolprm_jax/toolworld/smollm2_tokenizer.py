@@ -6,11 +6,10 @@ python -m toolprm_jax.toolworld.smollm2_tokenizer --out toolprm_jax/toolworld/sm
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
 from transformers import AutoTokenizer
 
-from ..command import Parser, run_command
+from ..command import Parser, command
 from ..model.files import smollm2_file
 from .embedded import TOKENIZER
 
@@ -22,20 +21,15 @@ def _write(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Writes `tokenizer.json` and `tokenizer_config.json`.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 where the base is not installed.
-    """
+def _parser() -> Parser:
     parser = Parser(
         "python -m toolprm_jax.toolworld.smollm2_tokenizer", "Writes the tokenizer of SmolLM2."
     )
     parser.add_argument("--out", default=str(TOKENIZER), help="directory to write to")
-    return run_command(parser, _write, argv)
+    return parser
+
+
+main = command(_parser, _write)
 
 
 if __name__ == "__main__":

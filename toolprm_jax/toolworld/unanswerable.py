@@ -9,8 +9,8 @@ import argparse
 import random
 from collections.abc import Iterator, Sequence
 
-from ..command import Parser, distinct_files, run_command
-from ..records import FORMATS, Record, read_records, record_to_json, write_jsonl
+from ..command import Parser, add_format, command, distinct_files
+from ..records import Record, read_records, record_to_json, write_jsonl
 
 
 def with_unanswerable(records: Sequence[Record], share: float, seed: int) -> Iterator[Record]:
@@ -53,25 +53,20 @@ def _write(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Writes records and the twins that no call answers as record JSONL.
-
-    Args:
-      argv: the arguments; those of the process if None.
-
-    Returns:
-      The exit status: 0, or 2 for input that can't be used.
-    """
+def _parser() -> Parser:
     parser = Parser(
         "python -m toolprm_jax.toolworld.unanswerable",
         "Gives a share of the queries a twin with the tools of another record, and no answer.",
     )
     parser.add_argument("--records", required=True, help="records with gold")
-    parser.add_argument("--format", choices=FORMATS, help="recognised if not given")
+    add_format(parser)
     parser.add_argument("--share", type=float, default=0.2, help="share that gets a twin")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", required=True, help="record JSONL to write")
-    return run_command(parser, _write, argv)
+    return parser
+
+
+main = command(_parser, _write)
 
 
 if __name__ == "__main__":

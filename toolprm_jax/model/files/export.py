@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Sequence
 from pathlib import Path
 
 from ...annotation import GRANULARITY
-from ...command import Parser, run_command
+from ...command import Parser, command
 from ...grammar import Kind
 from ...records import DataError
 from ...tokens import CONTRACT_FILE, Contract, add_marker_tokens
@@ -141,8 +140,7 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `toolprm-export`; returns the exit status."""
+def _parser() -> Parser:
     parser = Parser("toolprm-export", "Writes a model as a Hugging Face directory.")
     parser.add_argument(
         "--checkpoint",
@@ -156,7 +154,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=DTYPES[0],
         help="of the stored weights (default: %(default)s)",
     )
-    return run_command(parser, _export, argv)
+    return parser
+
+
+main = command(_parser, _export)
 
 
 if __name__ == "__main__":
