@@ -30,7 +30,7 @@ from .core import (
     walk_on,
 )
 from .decoder import MEMORY, DecoderPolicy, Models, Prompts, new_cache, prefill
-from .grammar import Grammar, Rules, initial
+from .grammar import Grammar, Rules, StrictTables, initial
 
 Method = Literal["greedy", "sample", "token_beam", "majority_vote", "best_of_n", "fine_grained"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -150,6 +150,7 @@ def sample_rollouts(
     temperature: Array | float,
     max_tokens: int,
     in_step: str = "",
+    schema: StrictTables | None = None,
 ) -> Samples:
     """Samples completions of each prompt, equal prefixes computed once.
 
@@ -163,6 +164,7 @@ def sample_rollouts(
       temperature: float32[].
       max_tokens: T, limit of a completion; static.
       in_step: see `Execution`; static.
+      schema: from `make_strict`: only tokens are drawn that keep to these tools.
     """
     batch = prompts.tokens.shape[0]
     size = 1 + count * max_tokens
@@ -174,6 +176,7 @@ def sample_rollouts(
         beam_width=count,
         temperature=temperature,
         stop_kinds=(int(Kind.TOTAL_FINISH),),
+        schema="ignore" if schema is None else "strict",
         max_step_tokens=max_tokens,
         max_tokens=max_tokens,
         pool_size=size,
@@ -182,7 +185,7 @@ def sample_rollouts(
     walkers = Walkers(
         nodes=zeros,
         paths=jnp.broadcast_to(jnp.arange(size) == 0, (batch, count, size)),
-        tracker=initial(grammar, (batch, count)),
+        tracker=initial(grammar, (batch, count), schema),
         log_prob=zeros.astype(jnp.float32),
         status=zeros + Status.ACTIVE,
         steps=jnp.full((batch, count, max_tokens), -1, jnp.int32),
@@ -197,6 +200,7 @@ def sample_rollouts(
         Ranks(walkers.log_prob, walkers.log_prob),
         *nothing_yet(batch),
     )
-    setup = Setup(DecoderPolicy(model), None, MEMORY, grammar, (params, None), (cache, None))
+    policy = DecoderPolicy(model)
+    setup = Setup(policy, None, MEMORY, grammar, (params, None), (cache, None), schema)
     end = walk_on(setup, keys, walk, config)
     return Samples(end.walkers.steps, end.walkers.lengths, end.walkers.status)

@@ -35,6 +35,12 @@ def parser() -> Parser:
     out.add_argument(
         "--max-shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
     )
+    out.add_argument(
+        "--schema",
+        choices=("ignore", "strict"),
+        default="ignore",
+        help="strict: draw only tokens after which the tools' schemas can still accept",
+    )
     add_devices(out)
     out.add_argument("--seed", type=whole_number(0), default=0)
     out.add_argument("--out", required=True, help="rollouts file to write")
@@ -52,6 +58,7 @@ def _rollout(args: argparse.Namespace) -> int:
         "batch_size": args.batch_size,
         "max_shapes": args.max_shapes,
         "tensor": args.tensor,
+        "schema": args.schema,
     }
 
     def lines(skip: int) -> Iterator[dict[str, Any]]:

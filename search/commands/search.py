@@ -27,7 +27,7 @@ from .plan import plan_search
 # Fields of `SearchConfig` that are options.
 OPTIONS = (
     *("num_beams", "beam_width", "probe_width", "explore", "temperature", "top_k", "top_p"),
-    *("schema", "aggregate", "beta", "early_stop"),
+    *("schema", "grammar", "aggregate", "beta", "early_stop"),
     *("max_decisions", "max_step_tokens", "max_tokens", "pool_size"),
 )
 # Which option raises the limit that a flag tells of.

@@ -1,3 +1,5 @@
+from .allowed import Readers as Readers
+from .allowed import allowed_tokens as allowed_tokens
 from .beam import beam_search as beam_search
 from .config import Aggregate as Aggregate
 from .config import Execution as Execution

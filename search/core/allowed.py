@@ -16,6 +16,7 @@ from jax import Array
 
 from ..grammar import Grammar, Rules, Tracker, advance, can_begin, is_free_text, leads_on
 from .config import SearchConfig
+from .interfaces import Setup
 from .lanes import together
 from .sampling import sample_token, tempered
 
@@ -152,3 +153,44 @@ def draw_allowed(
     start = (jnp.int32(0), left, refused, jnp.zeros(lane.shape, jnp.int32), ~served)
     end = jax.lax.while_loop(lambda state: (state[0] <= REPEATS) & (state[1] > 0), draw, start)
     return end[3]
+
+
+def read_all(setup: Setup, stands: Readers, active: Array, in_step: str) -> Array:
+    """Tokens that may come after lanes [R, W], bool[R, W, V]."""
+    flat = jax.tree.map(lambda array: array.reshape(-1, *array.shape[active.ndim :]), stands)
+    mask = allowed_tokens(setup.grammar, setup.schema, flat, active.reshape(-1), in_step)
+    return mask.reshape(*active.shape, -1)
+
+
+def draw_independent(
+    setup: Setup,
+    walkers: Tracker,
+    keys: Array,
+    logits: Array,
+    stands: Readers,
+    lane: Array,
+    served: Array,
+    config: SearchConfig,
+) -> Array:
+    """One token for every walker from the logits float32[L, V] of its lane, int32[B, W]."""
+
+    def uniform(number: Array | int) -> Array:
+        """Numbers of the first draw, or of one that repeats it; float32[B, W]."""
+
+        def of(key: Array) -> Array:
+            again = jax.random.fold_in(key, number)
+            return jax.random.uniform(jax.lax.select(jnp.asarray(number) > 0, again, key))
+
+        return jax.vmap(jax.vmap(of))(keys)
+
+    if is_strict(config):
+        flat = jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), stands)
+        rows = jnp.broadcast_to(jnp.arange(lane.shape[0])[:, None], lane.shape)
+        each = Readers(walkers, rows)
+        return draw_allowed(
+            setup.grammar, setup.schema, logits, flat, each, lane, served, uniform, config
+        )
+    likely = tempered(logits, config.temperature, config.top_k, config.top_p)
+    numbers = jax.vmap(jax.vmap(jax.random.uniform))(keys)
+    drawn = sample_token(likely[None], numbers.reshape(1, -1), lane.reshape(1, -1))
+    return drawn.reshape(lane.shape)

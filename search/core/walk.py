@@ -12,12 +12,12 @@ from jax import Array
 from toolprm_jax.grammar import Kind
 
 from ..grammar import Grammar, Rules, Tracker, advance
-from .allowed import Readers, allowed_tokens, draw_allowed, is_strict
+from .allowed import Readers, draw_independent, is_strict, read_all
 from .config import SearchConfig
 from .interfaces import Cache, Lanes, Own, Setup, Status
 from .lanes import Rows, first_rows, in_passes, make_lanes, together
 from .pool import Pool, choose, compact, take
-from .sampling import Children, Ranks, best_children, sample_token, survivors, tempered
+from .sampling import Children, Ranks, best_children, survivors, tempered
 from .scopes import POLICY
 
 
@@ -128,47 +128,6 @@ def group(walkers: Walkers) -> Groups:
     return Groups(take(jnp.cumsum(leads, axis=1) - 1, first), leaders, counts)
 
 
-def read_all(setup: Setup, stands: Readers, active: Array, in_step: str) -> Array:
-    """Tokens that may come after lanes [R, W], bool[R, W, V]."""
-    flat = jax.tree.map(lambda array: array.reshape(-1, *array.shape[active.ndim :]), stands)
-    mask = allowed_tokens(setup.grammar, setup.schema, flat, active.reshape(-1), in_step)
-    return mask.reshape(*active.shape, -1)
-
-
-def draw_independent(
-    setup: Setup,
-    walkers: Walkers,
-    keys: Array,
-    logits: Array,
-    stands: Readers,
-    lane: Array,
-    served: Array,
-    config: SearchConfig,
-) -> Array:
-    """One token for every walker from the logits float32[L, V] of its lane, int32[B, W]."""
-
-    def uniform(number: Array | int) -> Array:
-        """Numbers of the first draw, or of one that repeats it; float32[B, W]."""
-
-        def of(key: Array) -> Array:
-            again = jax.random.fold_in(key, number)
-            return jax.random.uniform(jax.lax.select(jnp.asarray(number) > 0, again, key))
-
-        return jax.vmap(jax.vmap(of))(keys)
-
-    if is_strict(config):
-        flat = jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), stands)
-        rows = jnp.broadcast_to(jnp.arange(lane.shape[0])[:, None], lane.shape)
-        each = Readers(walkers.tracker, rows)
-        return draw_allowed(
-            setup.grammar, setup.schema, logits, flat, each, lane, served, uniform, config
-        )
-    likely = tempered(logits, config.temperature, config.top_k, config.top_p)
-    numbers = jax.vmap(jax.vmap(jax.random.uniform))(keys)
-    drawn = sample_token(likely[None], numbers.reshape(1, -1), lane.reshape(1, -1))
-    return drawn.reshape(lane.shape)
-
-
 def draw(
     setup: Setup, keys: Array, walk: Walk, groups: Groups, config: SearchConfig
 ) -> tuple[Cache, Children, Array]:
@@ -238,7 +197,9 @@ def draw(
         mine = lane - rows.first * lane_width
         served = (walkers.status == Status.ACTIVE) & (mine >= 0) & (mine < flat.shape[0])
         mine = jnp.clip(mine, 0, flat.shape[0] - 1)
-        drawn = draw_independent(setup, walkers, own_keys, flat, stands, mine, served, config)
+        drawn = draw_independent(
+            setup, walkers.tracker, own_keys, flat, stands, mine, served, config
+        )
         picked = flat[mine, drawn] - jax.nn.logsumexp(flat, axis=-1)[mine]
         found = children._replace(tokens=drawn[..., None], log_probs=picked[..., None])
         return lanes, own, choose(served, found, children)

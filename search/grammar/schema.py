@@ -90,7 +90,7 @@ def _union(types: Iterable[int]) -> int:
 
 
 def value_type(value: Any) -> int:
-    """The bit of a JSON value's type."""
+    """Bits of a JSON value's type."""
     if isinstance(value, bool):
         return BOOLEAN
     if isinstance(value, int | float):

@@ -1,6 +1,4 @@
-"""JSON Schemas without `$ref`, `allOf` and unions: each as alternatives of flat schemas.
-
-Of an alternative all schemas hold.
+"""JSON Schemas without `$ref`, `allOf` and unions: alternatives of flat schemas that all hold.
 
 A fragment is a schema and the document that its references are relative to; it is known by a
 number. A conjunction is a set of fragments, a union a set of conjunctions.
@@ -15,6 +13,8 @@ from urllib.parse import unquote
 
 Conjunction = frozenset[int]
 Union = frozenset[Conjunction]
+# Fragments that hold beside one, and unions of which one part holds.
+_Structure = tuple[tuple[int | None, ...], tuple[tuple[int | None, ...], ...]]
 EVERYTHING: Union = frozenset([frozenset()])
 NOTHING: Union = frozenset()
 
@@ -32,10 +32,6 @@ LEFT_OPEN = (
     "maxProperties", "multipleOf", "unevaluatedItems", "unevaluatedProperties", "$dynamicRef",
     "$recursiveRef", "contentEncoding", "contentMediaType", "contentSchema",
 )  # fmt: skip
-
-
-# Fragments that must hold beside one, and unions of which one part must hold.
-_Structure = tuple[tuple[int | None, ...], tuple[tuple[int | None, ...], ...]]
 
 
 def is_list(value: Any) -> TypeGuard[Sequence[Any]]:

@@ -11,13 +11,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from toolprm_jax.grammar import MAX_DEPTH, Tables
+from toolprm_jax.grammar import MAX_DEPTH
 
-from .strict_nodes import ARRAY, BOUNDLESS, FALSE, KINDS, NEVER, NULL, NUMBER, OBJECT, STRING, TRUE
-from .strict_tables import (
+from .strict_compile import (
     DEEPEST,
     FEWEST,
     FIRST_CHILD,
@@ -35,81 +33,14 @@ from .strict_tables import (
     OTHERS,
     ROOT,
     SHAPE,
-    StrictTables,
 )
+from .strict_nodes import ARRAY, KINDS, NEVER, NUMBER, OBJECT, STRING
+from .strict_state import ALL_OPEN, BODY, DIGIT, NOT_OPEN, Role, Strict, StrictModes
+from .strict_tables import StrictTables
 from .strict_text import END_OF_NUMBER
 
-(_OTHER, _CALL, _NAME_START, _NAME, _ARGS_START, _OBJECT_OPEN, _OBJECT_NEXT, _KEY, _VALUE, _TEXT,
- _NUMBER, _AFTER, _TRAILING) = range(13)  # fmt: skip
-_ROLES = {
-    "call_open": _CALL, "before_call": _CALL, "name_value": _NAME_START, "args_value": _ARGS_START,
-    "object_open": _OBJECT_OPEN, "args_open": _OBJECT_OPEN, "inner_next": _OBJECT_NEXT,
-    "args_next": _OBJECT_NEXT, "value": _VALUE, "array_open": _VALUE, "after_value": _AFTER,
-    "trailing": _TRAILING,
-}  # fmt: skip
-_SITES = {"name": _NAME, "key": _KEY, "inner_key": _KEY, "text": _TEXT, "number": _NUMBER}
-_INSIDE, _BODY, _DIGIT = range(3)  # where in a string: else, between characters, in \u's digits
-_FIRST_BYTES = {b'"': STRING, b"-0123456789": NUMBER, b"t": TRUE, b"f": FALSE, b"n": NULL,
-                b"[": ARRAY, b"{": OBJECT}  # fmt: skip
 _QUOTE, _BACKSLASH, _COMMA, _CLOSE, _CLOSE_LIST = (ord(c) for c in '"\\,}]')
-NOT_OPEN, ALL_OPEN = -1, MAX_DEPTH + 1
 _UNLISTED, _ESCAPED = 0, 1  # states of the automaton of keys: off it; off it at a backslash
-
-
-class StrictModes(NamedTuple):
-    """What the grammar's modes and bytes mean here."""
-
-    roles: Array  # int32[modes]
-    places: Array  # int32[modes], where in a string
-    kinds: Array  # int32[257], type of the value that starts with a byte, -1 for none
-
-
-class Strict(NamedTuple):
-    """Where completions stand in their tools; K readings each, of which some are alive."""
-
-    alive: Array  # bool[..., K]
-    target: Array  # int32[..., K], node of the value to come
-    choice: Array  # int32[..., K], alternative of the value being read
-    state: Array  # int32[..., K], of the automaton of the string or number being read
-    count: Array  # int32[..., K], characters of the string being read
-    open_at: Array  # int32[..., K], depth at which a container that may hold anything began
-    shapes: Array  # int32[..., K, levels], of the containers around
-    seen: Array  # uint32[..., K, levels, words], their keys so far; of an array its items
-
-
-def strict_modes(tables: Tables) -> StrictModes:
-    """The tables of a dress."""
-    roles = np.zeros(tables.num_modes, np.int32)
-    places = np.zeros(tables.num_modes, np.int32)
-    for mode, name in enumerate(tables.names):
-        name = name.removeprefix("fenced:")
-        site, _, state = name.rpartition(".")
-        roles[mode] = _SITES.get(site, _ROLES.get(name, _OTHER))
-        if site in _SITES:
-            is_digit = state[0] in "uhl" and state != "lo_esc" and state != "lo_u"
-            places[mode] = _BODY if state == "body" else _DIGIT if is_digit else _INSIDE
-            # The second half of a pair belongs to its escape.
-            places[mode] = _DIGIT if state in ("lo_esc", "lo_u") else places[mode]
-    kinds = np.full(257, -1, np.int32)
-    for symbols, kind in _FIRST_BYTES.items():
-        kinds[list(symbols)] = kind
-    return StrictModes(*map(jnp.asarray, (roles, places, kinds)))
-
-
-def new_strict(tables: StrictTables, shape: tuple[int, ...]) -> Strict:
-    """States before the first byte."""
-    ways, levels, words = tables.ways.shape[1], tables.frames.shape[1], tables.reach.shape[2]
-    zeros = jnp.zeros((*shape, ways), jnp.int32)
-    return Strict(
-        alive=jnp.broadcast_to(jnp.arange(ways) == 0, zeros.shape),
-        target=zeros,
-        choice=zeros,
-        state=zeros,
-        count=zeros,
-        open_at=zeros + NOT_OPEN,
-        shapes=jnp.zeros((*zeros.shape, levels), jnp.int32),
-        seen=jnp.zeros((*zeros.shape, levels, words), jnp.uint32),
-    )
 
 
 class Byte(NamedTuple):
@@ -229,8 +160,8 @@ def _begin(
 ) -> tuple[Strict, Array]:
     """A value's first byte: what is to be read, and the container that it opens."""
     choice = tables.alternatives[rows, state.choice]
-    shape, is_args = choice[..., SHAPE], byte.after == _OBJECT_OPEN
-    is_args = is_args & (byte.before == _ARGS_START)
+    shape, is_args = choice[..., SHAPE], byte.after == Role.OBJECT_OPEN
+    is_args = is_args & (byte.before == Role.ARGS_START)
     opens = starts & ((byte.kind == ARRAY) | (byte.kind == OBJECT))
     row = tables.shapes[rows, shape]
     level = jnp.where(is_args, 0, byte.depth + 1)
@@ -257,8 +188,8 @@ def _key(
     target: Array,
 ) -> tuple[Strict, Array]:  # fmt: skip
     """A byte of a key; the closing quote tells whose value comes."""
-    inside = byte.before == _KEY
-    closes = inside & (byte.after != _KEY)
+    inside = byte.before == Role.KEY
+    closes = inside & (byte.after != Role.KEY)
     words = state.seen.shape[-1]
     index = jnp.maximum(-1 - target, 0)
     places = 32 * jnp.arange(words).reshape((1,) * index.ndim + (words,))
@@ -269,14 +200,14 @@ def _key(
     ahead = tables.reach[rows, jnp.maximum(target, 0)]
     listed = hit & (target < 0)
     # Off the automaton a key is none of the listed; in an escape's digits it leads off by itself.
-    differs = byte.place != _DIGIT
+    differs = byte.place != DIGIT
     may_leave = frame.others & (differs | (state.state == _UNLISTED))
     fits = jnp.where(
         listed,
         _any(bit & frame.free),
         jnp.where(hit, _any(ahead & frame.free) | frame.others, may_leave),
     )
-    backslash = (byte.symbol == _BACKSLASH) & (byte.place == _BODY) & (state.state != _UNLISTED)
+    backslash = (byte.symbol == _BACKSLASH) & (byte.place == BODY) & (state.state != _UNLISTED)
     off = jnp.where(backslash, _ESCAPED, _UNLISTED)
     child = tables.children[rows, frame.row[..., FIRST_CHILD] + index]
     value = jnp.where(listed, child, frame.row[..., OTHERS])
@@ -295,8 +226,12 @@ def _separate(
     tables: StrictTables, rows: Array, state: Strict, byte: Byte, frame: _Frame
 ) -> tuple[Strict, Array]:
     """Commas and closing brackets: whether they may come, and what comes after."""
-    between = (byte.before == _AFTER) | (byte.before == _NUMBER) | (byte.before == _OBJECT_OPEN)
-    between |= byte.before == _VALUE
+    between = (
+        (byte.before == Role.AFTER)
+        | (byte.before == Role.NUMBER)
+        | (byte.before == Role.OBJECT_OPEN)
+    )
+    between |= byte.before == Role.VALUE
     in_array, items = byte.context == 2, frame.seen[..., 0].astype(jnp.int32)
     row = frame.row
     comma = between & (byte.symbol == _COMMA)
@@ -308,7 +243,7 @@ def _separate(
     )
     whole = ~_any(frame.masks[..., NEEDS, :] & ~frame.seen)
     # A key's first quote, too, needs a key that may be given.
-    opens_key = (byte.after == _KEY) & (byte.before != _KEY)
+    opens_key = (byte.after == Role.KEY) & (byte.before != Role.KEY)
     fits = jnp.where(comma | opens_key, another, True)
     fits &= ~(between & (byte.symbol == _CLOSE)) | whole
     fits &= ~(between & (byte.symbol == _CLOSE_LIST)) | (items >= row[..., FEWEST])
@@ -316,6 +251,35 @@ def _separate(
         target=jnp.where(comma & in_array, following, state.target),
         state=jnp.where(opens_key, row[..., KEYS], state.state),
     ), fits
+
+
+def _read(
+    tables: StrictTables, rows: Array, state: Strict, byte: Byte, starts: Array
+) -> tuple[Strict, Array, tuple[Array, Array]]:
+    """A byte of a name, a string or a number; of a key, too, the edge that its automaton has."""
+    choice = tables.alternatives[rows, state.choice]
+    begins = starts & (byte.kind == NUMBER)
+    ends = (byte.before == Role.NUMBER) & (byte.after != Role.NUMBER)
+    at = jnp.where(begins, choice[..., ROOT], state.state)
+    letter = jnp.where(ends, END_OF_NUMBER, jnp.minimum(byte.symbol, 255))
+    slot = jnp.clip(tables.base[rows, at] + letter, 0, tables.edges.shape[1] - 1)
+    edge = tables.edges[rows, slot]
+    hit, target = (edge[..., 0] == at) & (at > 0), edge[..., 1]
+    in_name, in_text = byte.before == Role.NAME, byte.before == Role.TEXT
+    follows = in_name | in_text | begins | (byte.before == Role.NUMBER)
+    fits = ~(follows & (at > 0)) | hit
+    fits &= ~(in_name & (at == 0))
+    tool = tables.tools[rows, jnp.clip(-1 - target, 0, tables.tools.shape[1] - 1)]
+    body = in_text & (byte.place == BODY)
+    closing = body & (byte.symbol == _QUOTE)
+    fits &= ~closing | (state.count >= choice[..., LEAST])
+    fits &= ~(body & ~closing) | (state.count < choice[..., MOST])
+    state = state._replace(
+        state=jnp.where(follows, jnp.where(hit, jnp.maximum(target, 0), 0), state.state),
+        target=jnp.where(in_name & (byte.after != Role.NAME), tool, state.target),
+        count=state.count + (body & ~closing),
+    )
+    return state, fits, (hit, target)
 
 
 def strict_byte(
@@ -348,14 +312,14 @@ def strict_byte(
     one = [array[..., None] for array in (symbol, modes.roles[mode[0]], modes.roles[mode[1]])]
     symbol, before, after = one
     rows, depth = rows[..., None], depth[..., None]
-    kind = jnp.where(before == _VALUE, modes.kinds[symbol], -1)
-    begins_args = (before == _ARGS_START) & (after == _OBJECT_OPEN)
+    kind = jnp.where(before == Role.VALUE, modes.kinds[symbol], -1)
+    begins_args = (before == Role.ARGS_START) & (after == Role.OBJECT_OPEN)
     kind = jnp.where(begins_args, OBJECT, kind)
     byte = Byte(
         symbol, before, after, modes.places[mode[0]][..., None], context[..., None], depth, kind
     )
     # A new call forgets the one before.
-    calls = (after == _CALL) & (before != _CALL)
+    calls = (after == Role.CALL) & (before != Role.CALL)
     is_first = jnp.arange(state.alive.shape[-1]).reshape((1,) * (calls.ndim - 1) + (-1,)) == 0
     state = state._replace(
         alive=jnp.where(
@@ -370,39 +334,13 @@ def strict_byte(
     frame = _frame(tables, rows, state, byte)
     # An item more, where an array's begins.
     items = jnp.zeros_like(frame.seen).at[..., 0].set(1)
-    counted = starts & (byte.context == 2) & (before == _VALUE)
+    counted = starts & (byte.context == 2) & (before == Role.VALUE)
     levels = jnp.broadcast_to(depth, state.state.shape)
     state = state._replace(seen=_set_level(state.seen, levels, frame.seen + items, counted, -2))
 
-    # The automaton of what is being read.
-    choice = tables.alternatives[rows, state.choice]
-    is_number = (starts & (kind == NUMBER)) | (before == _NUMBER)
-    ends_number = (before == _NUMBER) & (after != _NUMBER)
-    at = jnp.where(starts & (kind == NUMBER), choice[..., ROOT], state.state)
-    letter = jnp.where(ends_number, END_OF_NUMBER, jnp.minimum(symbol, 255))
-    slot = jnp.clip(tables.base[rows, at] + letter, 0, tables.edges.shape[1] - 1)
-    edge = tables.edges[rows, slot]
-    hit, target = (edge[..., 0] == at) & (at > 0), edge[..., 1]
-    in_name, in_text = before == _NAME, before == _TEXT
-    follows = in_name | in_text | is_number
-    fits = ~(follows & (at > 0)) | hit
-    named = in_name & (after != _NAME)
-    tool = tables.tools[rows, jnp.clip(-1 - target, 0, tables.tools.shape[1] - 1)]
-    state = state._replace(
-        state=jnp.where(follows, jnp.where(hit, jnp.maximum(target, 0), 0), state.state),
-        target=jnp.where(named, tool, state.target),
-    )
-    fits &= ~(in_name & (at == 0))
-
-    # Lengths of strings.
-    body = in_text & (byte.place == _BODY)
-    closing = body & (symbol == _QUOTE)
-    fits &= ~closing | (state.count >= choice[..., LEAST])
-    fits &= ~(body & ~closing) | (state.count < choice[..., MOST])
-    state = state._replace(count=state.count + (body & ~closing))
-
+    state, fits, edge = _read(tables, rows, state, byte, starts)
     state, fits_begin = _begin(tables, rows, state, byte, starts)
-    state, fits_key = _key(tables, rows, state, byte, frame, hit, target)
+    state, fits_key = _key(tables, rows, state, byte, frame, *edge)
     state, fits_between = _separate(tables, rows, state, byte, frame)
     fits &= fits_begin & fits_key & fits_between
 
@@ -412,37 +350,12 @@ def strict_byte(
     state = jax.tree.map(pick, state, old)
     alive = old.alive & (fits | ~known)
     closed = popped[..., None] & (depth - 1 == state.open_at)
-    opens_name = (before == _NAME_START) & (after == _NAME)
+    opens_name = (before == Role.NAME_START) & (after == Role.NAME)
     names = tables.names[rows]
     state = state._replace(
         alive=alive,
         open_at=jnp.where(closed, NOT_OPEN, state.open_at),
         state=jnp.where(opens_name, names, state.state),
     )
-    refused = (calls & (names == 0)) | (after == _TRAILING)
+    refused = (calls & (names == 0)) | (after == Role.TRAILING)
     return state, jnp.any(alive & ~refused, axis=-1)
-
-
-def is_trailing(modes: StrictModes, mode: Array) -> Array:
-    """Whether modes int32[...] stand in text behind the answer, bool[...]."""
-    return modes.roles[mode] == _TRAILING
-
-
-def free_text(
-    modes: StrictModes,
-    tables: StrictTables | None,
-    rows: Array,
-    state: Strict | None,
-    mode: Array,
-) -> Array:
-    """Whether completions stand in a string, between two characters, that may be any; bool[...]."""
-    role = modes.roles[mode]
-    between = modes.places[mode] == _BODY
-    if state is None or tables is None:
-        return between & ((role == _NAME) | (role == _KEY) | (role == _TEXT))
-    choice = tables.alternatives[rows[..., None], state.choice]
-    any_text = (role == _TEXT)[..., None] & (choice[..., MOST] == BOUNDLESS)
-    free = (state.state == 0) & (any_text | (role == _KEY)[..., None])
-    inside = ((role == _TEXT) | (role == _KEY))[..., None]
-    free |= inside & (state.open_at != NOT_OPEN)
-    return between & jnp.any(state.alive & free, axis=-1)

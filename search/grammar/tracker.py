@@ -30,15 +30,8 @@ from toolprm_jax.tokens import Codec, byte_table
 
 from .check import Check, StringTables, check_byte, new_check, string_tables
 from .schema import HASH_FACTORS, Schema
-from .strict_step import (
-    Strict,
-    StrictModes,
-    free_text,
-    is_trailing,
-    new_strict,
-    strict_byte,
-    strict_modes,
-)
+from .strict_state import Strict, StrictModes, free_text, is_trailing, new_strict, strict_modes
+from .strict_step import strict_byte
 from .strict_tables import StrictTables
 
 Rules = Schema | StrictTables  # what completions are held against, beside the grammar
@@ -138,7 +131,7 @@ def _plain(built: Tables, table: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def can_begin(grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: Array) -> Array:
-    """Which bytes may come next after trackers [N], bool[N, 257]; the last ends the text."""
+    """Which bytes, and the end of the text, may come after trackers [N]; bool[N, 257]."""
     shape = (*queries.shape, NUM_BYTES)
 
     def wide(array: Array) -> Array:
@@ -161,7 +154,7 @@ def is_free_text(grammar: Grammar, rules: Rules | None, tracker: Tracker, querie
 
 
 def leads_on(grammar: Grammar, tracker: Tracker) -> Array:
-    """Whether completions are alive, with only white space behind a closed list, bool[...]."""
+    """Whether completions live, and only white space follows a closed list; bool[...]."""
     return ~tracker.dead & ~is_trailing(grammar.strict, tracker.mode)
 
 

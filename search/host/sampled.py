@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from toolprm_jax.records import Record, json_line, record_to_json
 
 from ..grammar import make_grammar
 from .batches import make_batches, record_keys
+from .rules import rules_of
 from .sharded import place_models, place_queries, search_mesh, sharded_rollouts
 
 
@@ -29,6 +30,7 @@ def rollouts(
     max_shapes: int,
     skip: int = 0,
     tensor: int = 1,
+    schema: Literal["ignore", "strict"] = "ignore",
 ) -> Iterator[dict[str, Any]]:
     """Lines of a rollouts file, in the order of the records' prompt lengths.
 
@@ -43,6 +45,10 @@ def rollouts(
       max_shapes: how many prompt lengths are compiled at most.
       skip: leaves out so many lines at the start; the others are what they would be.
       tensor: devices that share the model; the records of a batch are spread over the others.
+      schema: "strict" draws only tokens that keep to the record's tools.
+
+    Raises:
+      DataError: a record's tools are too large for strict decoding.
 
     Yields:
       `{"id", "completions", "token_ids"}`.
@@ -51,11 +57,14 @@ def rollouts(
     grammar = make_grammar(codec, policy.model.config.vocab_size)
     mesh = search_mesh(batch_size, tensor)
     (params,) = place_models(mesh, policy.params)
+    rules = rules_of(records, [schema])
     for batch in make_batches(codec, records, batch_size, max_shapes):
         if skip >= len(batch.indices):
             skip -= len(batch.indices)
             continue
-        keys, prompts = place_queries(mesh, record_keys(seed, batch.records), batch.prompts)
+        keys, prompts, tools = place_queries(
+            mesh, record_keys(seed, batch.records), batch.prompts, rules(batch.records)
+        )
         sampled = jax.device_get(
             sharded_rollouts(
                 mesh,
@@ -67,6 +76,7 @@ def rollouts(
                 count=count,
                 temperature=temperature,
                 max_tokens=max_tokens,
+                schema=tools,
             )
         )
         for row, index in list(enumerate(batch.indices))[skip:]:

@@ -17,7 +17,7 @@ from toolprm_jax.records import DataError
 
 from ..core import SearchConfig, SearchOutput
 from ..decoder import Models, Prompts, prefill
-from ..grammar import Grammar, Rules
+from ..grammar import Grammar, Rules, StrictTables
 from ..methods import Samples, sample_rollouts, search
 
 _WHOLE = PartitionSpec()
@@ -141,6 +141,7 @@ def sharded_rollouts(
     count: int,
     temperature: Array | float,
     max_tokens: int,
+    schema: StrictTables | None = None,
 ) -> Samples:
     """`sample_rollouts` on a mesh; a query's completions are the same on any.
 
@@ -154,12 +155,13 @@ def sharded_rollouts(
       count: K, completions per prompt; static.
       temperature: float32[].
       max_tokens: T, limit of a completion; static.
+      schema: from `place_queries`.
     """
     fixed = {"count": count, "max_tokens": max_tokens, "in_step": _in_step(mesh)}
 
-    def sample(temperature: Array, *arrays: Any) -> Samples:
-        return sample_rollouts(model, *arrays, temperature=temperature, **fixed)
+    def sample(temperature: Array, schema: StrictTables | None, *arrays: Any) -> Samples:
+        return sample_rollouts(model, *arrays, temperature=temperature, schema=schema, **fixed)
 
-    inputs = (_WHOLE, _WHOLE, _QUERIES, _QUERIES, _WHOLE)
+    inputs = (_WHOLE, _QUERIES, _WHOLE, _QUERIES, _QUERIES, _WHOLE)
     mapped = _over_queries(mesh, sample, inputs, _QUERIES)
-    return mapped(temperature, params, keys, prompts, grammar)
+    return mapped(temperature, schema, params, keys, prompts, grammar)

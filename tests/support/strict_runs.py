@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from search.grammar.strict_tables import StrictSize, StrictTables, compile_tools, make_strict
+from search.grammar.strict_compile import StrictSize, compile_tools
+from search.grammar.strict_tables import StrictTables, make_strict
 from search.grammar.tracker import Grammar, Tracker, advance, grammar_from_pieces, initial
 from toolprm_jax.grammar.types import Kind
 from toolprm_jax.records.types import Record, Tool

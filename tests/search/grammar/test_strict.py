@@ -26,15 +26,8 @@ from strict_runs import (
     wander,
 )
 
-from search.grammar.strict_tables import (
-    LARGEST_SIZE,
-    StrictSize,
-    arguments_schema,
-    compile_tools,
-    make_strict,
-    rounded,
-    strict_size,
-)
+from search.grammar.strict_compile import StrictSize, arguments_schema, compile_tools
+from search.grammar.strict_tables import LARGEST_SIZE, make_strict, rounded, strict_size
 from search.grammar.tracker import can_begin, grammar_from_pieces, initial
 from toolprm_jax.grammar.types import MAX_DEPTH
 from toolprm_jax.records.types import DataError, Record, Tool

@@ -1,0 +1,217 @@
+"""What strict decoding costs a decode step: one JSON line on standard output.
+
+    python benchmarks/strict.py [--quick]
+
+A decoder of the embedded policy's shape with random weights runs over every token; on top of its
+logits a script says what is drawn, the gold calls of held-out queries, and at a share of the tokens
+one that no JSON has, which strict decoding must refuse and replace. So both ways draw the same
+texts, and differ in what reading and redrawing cost. The first row's tokens are never refused; a
+trained policy's are rarely. The largest vocabulary is the embedded one with made-up tokens added.
+
+`strict_over_ignore` is the largest ratio of the seconds of a step; `mask_ms` what reading every
+token of the vocabulary costs instead, for one lane inside a string and before a value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from held_out import held_out
+from jax import Array
+
+from search.core import Lanes, Readers, SearchConfig, Setup, allowed_tokens, beam_search
+from search.decoder import MEMORY, DecoderPolicy, Prompts, new_cache, prefill
+from search.grammar import (
+    Grammar,
+    Rules,
+    advance,
+    compile_tools,
+    grammar_from_pieces,
+    initial,
+    make_strict,
+)
+from search.methods import method_config
+from toolprm_jax.model import Decoder, init_params
+from toolprm_jax.model.files import load
+from toolprm_jax.records import Record, spell_calls
+from toolprm_jax.tokens import Codec
+
+LARGE = 151_936
+PROMPT, TOKENS = 256, 24
+PREFILL = jax.jit(prefill, static_argnames="model")
+CONFIG = method_config("sample", SearchConfig(max_tokens=TOKENS, temperature=1.0, pool_size=64))
+STRICT = replace(CONFIG, schema="strict")
+
+
+def note(text: str) -> None:
+    """Progress, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """A decoder whose draws follow a script."""
+
+    decoder: DecoderPolicy
+
+    def expand(self, params: Any, cache: Any, lanes: Lanes) -> tuple[Array, Any]:
+        """Logits of lanes; `params` are the decoder's, the script and what is tried before it."""
+        weights, script, first = params
+        logits, own = self.decoder.expand(weights, cache, lanes)
+        at = jnp.minimum(lanes.depths, script.shape[1] - 1)
+        ids = jnp.arange(logits.shape[-1])[None, None]
+        queries = lanes.queries[:, None]
+        for tokens, weight in ((script, 1e4), (first, 2e4)):
+            logits += weight * (ids == tokens[queries, at][..., None])
+        return logits, own
+
+
+def scripts(
+    codec: Codec, records: list[Record], refused: float, wrong: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of each record's gold calls, and those tried before them, -1 for none."""
+    script = np.full((len(records), TOKENS + 1), codec.contract.end_of_text, np.int32)
+    for row, record in enumerate(records):
+        text = spell_calls([gold.first() for gold in record.answers or ()])
+        ids = codec.tokenizer(text, add_special_tokens=False)["input_ids"][:TOKENS]
+        script[row, : len(ids)] = ids
+    tries = np.random.default_rng(0).random(script.shape) < refused
+    return script, np.where(tries, wrong, -1).astype(np.int32)
+
+
+@partial(jax.jit, static_argnames="policy")
+def run(
+    policy: Scripted, params: Any, grammar: Grammar, keys: Array, prompts: Prompts, prompt: Any,
+    rules: Rules | None, config: SearchConfig,
+) -> Any:  # fmt: skip
+    """One search without a reward model."""
+    cache = new_cache(prompt, prompts.lengths, config.pool_size)
+    setup = Setup(policy, None, MEMORY, grammar, (params, None), (cache, None), rules)
+    return beam_search(setup, keys, prompts.tokens[:, -1], config)
+
+
+def step_seconds(
+    grammar: Grammar, decoder: Decoder, weights: Any, codec: Codec, records: list[Record],
+    refused: float, repeats: int,
+) -> dict[str, float]:  # fmt: skip
+    """Seconds of a decode step of so many lanes as there are records, by the use of schemas."""
+    lanes = len(records)
+    wrong = int(np.flatnonzero((np.asarray(grammar.token_lengths) == 1)
+                               & (np.asarray(grammar.token_bytes)[:, 0] == 1))[0])  # fmt: skip
+    script, first = map(jnp.asarray, scripts(codec, records, refused, wrong))
+    tokens = jnp.ones((lanes, PROMPT), jnp.int32)
+    prompts = Prompts(tokens, jnp.full(lanes, PROMPT, jnp.int32))
+    prompt = PREFILL(decoder, weights, prompts)
+    policy, keys = Scripted(DecoderPolicy(decoder)), jax.random.split(jax.random.key(0), lanes)
+    nothing = jnp.full_like(first, -1)
+    uses = {
+        "ignore": ((weights, script, nothing), None, CONFIG),
+        "strict": ((weights, script, first), make_strict(records), STRICT),
+    }  # fmt: skip
+    best: dict[str, float] = {}
+    texts = {}
+    for _ in range(repeats + 1):  # the first compiles
+        for use, (params, rules, config) in uses.items():
+            start = time.perf_counter()
+            out = jax.block_until_ready(
+                run(policy, params, grammar, keys, prompts, prompt, rules, config)
+            )
+            spent = (time.perf_counter() - start) / int(out.costs.policy_passes.max())
+            best[use] = min(best.get(use, spent), spent)
+            texts[use] = np.asarray(out.tokens)
+    if not np.array_equal(texts["ignore"], texts["strict"]):
+        raise RuntimeError("strict decoding drew other tokens than the script")
+    return best
+
+
+def mask_ms(grammar: Grammar, record: Record) -> dict[str, float]:
+    """Milliseconds to read every token of the vocabulary, for one lane."""
+    rules = make_strict([record])
+    name, tool = record.tools[0].name, record.tools[0]
+    head = f'[{{"name": "{name}", "arguments": {{"{next(iter(tool.properties))}": '
+    read = jax.jit(partial(allowed_tokens, grammar, rules))
+    out = {}
+    for place, text in (("before a name", '[{"name": "'), ("before a value", head)):
+        tracker = initial(grammar, (1,), rules)
+        pieces = np.asarray(grammar.token_bytes)
+        for byte in text.encode():
+            one = np.flatnonzero((pieces[:, 0] == byte) & (np.asarray(grammar.token_lengths) == 1))
+            tracker, _ = advance(grammar, tracker, jnp.full(1, int(one[0])), rules)
+        readers = Readers(tracker, jnp.zeros(1, jnp.int32))
+        jax.block_until_ready(read(readers, jnp.ones(1, bool)))
+        start = time.perf_counter()
+        jax.block_until_ready(read(readers, jnp.ones(1, bool)))
+        out[place] = round(1000 * (time.perf_counter() - start), 3)
+    return out
+
+
+def compile_ms(records: list[Record]) -> float:
+    """Milliseconds of one core to compile a query's tools, the median."""
+    spent = []
+    for record in records:
+        start = time.process_time()
+        compile_tools(record)
+        spent.append(time.process_time() - start)
+    return round(1000 * float(np.median(spent)), 3)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="under a minute: few sizes, few layers"
+    )
+    quick = parser.parse_args().quick
+    loaded = load("embedded:policy")
+    codec, shape = loaded.codec, loaded.model.config
+    records = held_out(codec, 8 if quick else 128, 400)
+    rows: list[dict[str, Any]] = []
+    vocabularies = [shape.vocab_size] if quick else [shape.vocab_size, LARGE]
+    for vocabulary in vocabularies:
+        pieces = list(codec.pieces)
+        pieces += [None] * (shape.vocab_size - len(pieces))
+        words = [piece for piece in pieces if piece and piece.isalpha()]
+        made = (a + b for a in words for b in reversed(words))
+        pieces += [next(made) for _ in range(vocabulary - len(pieces))]
+        grammar = grammar_from_pieces(pieces, vocabulary, codec.contract.end_of_text, "list")
+        layers = 6 if quick else shape.num_layers
+        config = replace(shape, vocab_size=vocabulary, num_layers=layers)
+        decoder, weights = Decoder(config), init_params(config, jax.random.key(0))
+        for lanes in (4,) if quick else (4, 32, 128):
+            for refused in (0.1,) if quick else (0.0, 0.1):
+                some = (records * lanes)[:lanes]
+                found = step_seconds(
+                    grammar, decoder, weights, codec, some, refused, 2 if quick else 3
+                )
+                ratio = found["strict"] / found["ignore"]
+                rows.append(
+                    {"vocabulary": vocabulary, "lanes": lanes, "refused": refused,
+                     "ignore_ms": round(1000 * found["ignore"], 3),
+                     "strict_ms": round(1000 * found["strict"], 3), "ratio": round(ratio, 3)}
+                )  # fmt: skip
+                note(str(rows[-1]))
+        if not quick:
+            rows[-1]["mask_ms"] = mask_ms(grammar, records[0])
+    print(
+        json.dumps(
+            {
+                "strict_over_ignore": max(row["ratio"] for row in rows),
+                "compile_ms": compile_ms(records),
+                "layers": 6 if quick else shape.num_layers,
+                "rows": rows,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Where completions stand in their query's tools, and what the grammar's modes mean there."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from toolprm_jax.grammar import MAX_DEPTH, Tables
+
+from .strict_compile import MOST
+from .strict_nodes import ARRAY, BOUNDLESS, FALSE, NULL, NUMBER, OBJECT, STRING, TRUE
+from .strict_tables import StrictTables
+
+
+class Role(IntEnum):
+    """What a mode of the grammar is for; `START` and `OPEN` stand before what they name."""
+
+    OTHER, CALL, NAME_START, NAME, ARGS_START, OBJECT_OPEN, OBJECT_NEXT = range(7)
+    KEY, VALUE, TEXT, NUMBER, AFTER, TRAILING = range(7, 13)
+
+
+_ROLES = {
+    "call_open": Role.CALL, "before_call": Role.CALL, "name_value": Role.NAME_START,
+    "args_value": Role.ARGS_START, "object_open": Role.OBJECT_OPEN, "args_open": Role.OBJECT_OPEN,
+    "inner_next": Role.OBJECT_NEXT, "args_next": Role.OBJECT_NEXT, "value": Role.VALUE,
+    "array_open": Role.VALUE, "after_value": Role.AFTER, "trailing": Role.TRAILING,
+}  # fmt: skip
+_SITES = {"name": Role.NAME, "key": Role.KEY, "inner_key": Role.KEY, "text": Role.TEXT,
+          "number": Role.NUMBER}  # fmt: skip
+INSIDE, BODY, DIGIT = range(3)  # where in a string: else, between characters, in \u's digits
+_FIRST_BYTES = {b'"': STRING, b"-0123456789": NUMBER, b"t": TRUE, b"f": FALSE, b"n": NULL,
+                b"[": ARRAY, b"{": OBJECT}  # fmt: skip
+NOT_OPEN, ALL_OPEN = -1, MAX_DEPTH + 1  # of `Strict.open_at`
+
+
+class StrictModes(NamedTuple):
+    """What the grammar's modes and bytes mean here."""
+
+    roles: Array  # int32[modes]
+    places: Array  # int32[modes], where in a string
+    kinds: Array  # int32[257], type of the value that starts with a byte, -1 for none
+
+
+class Strict(NamedTuple):
+    """Where completions stand in their tools; K readings each, of which some are alive."""
+
+    alive: Array  # bool[..., K]
+    target: Array  # int32[..., K], node of the value to come
+    choice: Array  # int32[..., K], alternative of the value being read
+    state: Array  # int32[..., K], of the automaton of the string or number being read
+    count: Array  # int32[..., K], characters of the string being read
+    open_at: Array  # int32[..., K], depth at which a container that may hold anything began
+    shapes: Array  # int32[..., K, levels], of the containers around
+    seen: Array  # uint32[..., K, levels, words], their keys so far; of an array its items
+
+
+def strict_modes(tables: Tables) -> StrictModes:
+    """The tables of a dress."""
+    roles = np.zeros(tables.num_modes, np.int32)
+    places = np.zeros(tables.num_modes, np.int32)
+    for mode, name in enumerate(tables.names):
+        name = name.removeprefix("fenced:")
+        site, _, state = name.rpartition(".")
+        roles[mode] = _SITES.get(site, _ROLES.get(name, Role.OTHER))
+        if site in _SITES:
+            is_digit = state[0] in "uhl" and state != "lo_esc" and state != "lo_u"
+            places[mode] = BODY if state == "body" else DIGIT if is_digit else INSIDE
+            # The second half of a pair belongs to its escape.
+            places[mode] = DIGIT if state in ("lo_esc", "lo_u") else places[mode]
+    kinds = np.full(257, -1, np.int32)
+    for symbols, kind in _FIRST_BYTES.items():
+        kinds[list(symbols)] = kind
+    return StrictModes(*map(jnp.asarray, (roles, places, kinds)))
+
+
+def new_strict(tables: StrictTables, shape: tuple[int, ...]) -> Strict:
+    """States before the first byte."""
+    ways, levels, words = tables.ways.shape[1], tables.frames.shape[1], tables.reach.shape[2]
+    zeros = jnp.zeros((*shape, ways), jnp.int32)
+    return Strict(
+        alive=jnp.broadcast_to(jnp.arange(ways) == 0, zeros.shape),
+        target=zeros,
+        choice=zeros,
+        state=zeros,
+        count=zeros,
+        open_at=zeros + NOT_OPEN,
+        shapes=jnp.zeros((*zeros.shape, levels), jnp.int32),
+        seen=jnp.zeros((*zeros.shape, levels, words), jnp.uint32),
+    )
+
+
+def is_trailing(modes: StrictModes, mode: Array) -> Array:
+    """Whether modes int32[...] stand in text behind the answer, bool[...]."""
+    return modes.roles[mode] == Role.TRAILING
+
+
+def free_text(
+    modes: StrictModes,
+    tables: StrictTables | None,
+    rows: Array,
+    state: Strict | None,
+    mode: Array,
+) -> Array:
+    """Whether completions stand in a string, between two characters, that may be any; bool[...]."""
+    role = modes.roles[mode]
+    between = modes.places[mode] == BODY
+    if state is None or tables is None:
+        return between & ((role == Role.NAME) | (role == Role.KEY) | (role == Role.TEXT))
+    choice = tables.alternatives[rows[..., None], state.choice]
+    any_text = (role == Role.TEXT)[..., None] & (choice[..., MOST] == BOUNDLESS)
+    free = (state.state == 0) & (any_text | (role == Role.KEY)[..., None])
+    inside = ((role == Role.TEXT) | (role == Role.KEY))[..., None]
+    free |= inside & (state.open_at != NOT_OPEN)
+    return between & jnp.any(state.alive & free, axis=-1)
