@@ -212,6 +212,8 @@ class _Assembly:
                 return self.automata.numbers(some.listed), 0, BOUNDLESS, 0
             if not some.integer:
                 return 0, 0, BOUNDLESS, 0
+            if some.step > 1:
+                return self.automata.multiples(some.step), 0, BOUNDLESS, 0
             if some.low is None and some.high is None:
                 return self.automata.integer(), 0, BOUNDLESS, 0
             return self.automata.integer_range(some.low, some.high), 0, BOUNDLESS, 0

@@ -23,13 +23,13 @@ STRUCTURE = ("$ref", "allOf", "anyOf", "oneOf")
 FLAT = (
     "type", "enum", "const", "properties", "required", "additionalProperties", "patternProperties",
     "items", "prefixItems", "additionalItems", "minItems", "maxItems", "minLength", "maxLength",
-    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
 )  # fmt: skip
 # What is not enforced: whatever it says, every value passes.
 LEFT_OPEN = (
     "pattern", "format", "not", "if", "contains", "minContains", "maxContains", "uniqueItems",
     "propertyNames", "dependencies", "dependentRequired", "dependentSchemas", "minProperties",
-    "maxProperties", "multipleOf", "unevaluatedItems", "unevaluatedProperties", "$dynamicRef",
+    "maxProperties", "unevaluatedItems", "unevaluatedProperties", "$dynamicRef",
     "$recursiveRef", "contentEncoding", "contentMediaType", "contentSchema",
 )  # fmt: skip
 

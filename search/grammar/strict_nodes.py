@@ -6,7 +6,6 @@ recursion is free. What a schema asks for beyond the enforced keywords is left o
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -15,16 +14,26 @@ from toolprm_jax.grammar import MAX_DEPTH
 
 from . import schema as words
 from .strict_flat import EVERYTHING, NOTHING, Conjunction, Fragments, Union, is_list
+from .strict_words import (
+    BOUNDLESS,
+    BOUNDS,
+    common_step,
+    declared,
+    listed_values,
+    same,
+    size_bounds,
+    spelled,
+    whole_bounds,
+    within,
+)
 
 STRING, NUMBER, TRUE, FALSE, NULL, ARRAY, OBJECT = range(7)
 KINDS = 7
 ANY, NEVER = 0, 1  # nodes
 TOO_DEEP = MAX_DEPTH + 1
-BOUNDLESS = 1 << 30
 _MOST_NODES = 2048
 _MOST_SHAPES = 8  # arrays or objects that one value may be; more leave its kind open
 _MOST_PREFIX = 32
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
 class Text(NamedTuple):
@@ -36,12 +45,13 @@ class Text(NamedTuple):
 
 
 class Number(NamedTuple):
-    """Numbers: listed ones as they are spelled, integers of a range, or all."""
+    """Numbers: listed ones as they are spelled, integers of a range or multiples, or all."""
 
     listed: tuple[str, ...] | None = None
     integer: bool = False
     low: int | None = None
     high: int | None = None
+    step: int = 1
 
 
 class Literal(NamedTuple):
@@ -73,100 +83,6 @@ _OPEN: Node = (
     (Text(),), (Number(),), (Literal(),), (Literal(),), (Literal(),), (OPEN_ARRAY,), (OPEN_OBJECT,),
 )  # fmt: skip
 _NOTHING: Node = ((),) * KINDS
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if is_list(one) and is_list(other):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return one == other
-
-
-def declared(schema: Mapping[str, Any]) -> int:
-    """Bits of the types that a schema names."""
-    named = schema.get("type")
-    names = [named] if isinstance(named, str) else named
-    if not is_list(names) or not all(isinstance(name, str) for name in names):
-        return words.ANYTHING
-    bits = 0
-    for name in names:
-        bits |= words.named_types(name)
-    return bits or words.ANYTHING
-
-
-def listed_values(schema: Mapping[str, Any]) -> list[Any] | None:
-    """The values that a schema lists; None where it lists none, or none of its own type."""
-    values = [schema["const"]] if "const" in schema else None
-    if is_list(schema.get("enum")) and schema["enum"]:
-        both = schema["enum"]
-        values = [v for v in both if values is None or any(same(v, w) for w in values)]
-    if values is None:
-        return None
-    types = declared(schema)
-    # An enum that has nothing of the declared type is meant for something else.
-    return values if any(words.value_type(v) & types for v in values) or not values else None
-
-
-def whole_bounds(flats: Iterable[Mapping[str, Any]]) -> tuple[int | None, int | None]:
-    """The least and the largest integer that schemas allow."""
-    low: int | None = None
-    high: int | None = None
-    for schema in flats:
-        for word in _BOUNDS:
-            bound, is_low = schema.get(word), word.endswith("inimum")
-            strict = word.startswith("exclusive")
-            if bound is True and strict:  # as draft 4 has it
-                bound = schema.get("minimum" if is_low else "maximum")
-            if isinstance(bound, bool) or not isinstance(bound, int | float):
-                continue
-            if not math.isfinite(bound):
-                continue
-            if is_low:
-                least = math.floor(bound) + 1 if strict else math.ceil(bound)
-                low = least if low is None else max(low, least)
-            else:
-                most = math.ceil(bound) - 1 if strict else math.floor(bound)
-                high = most if high is None else min(high, most)
-    return low, high
-
-
-def size_bounds(flats: Iterable[Mapping[str, Any]], least: str, most: str) -> tuple[int, int]:
-    """The largest of the lower limits and the smallest of the upper ones."""
-    low, high = 0, BOUNDLESS
-    for schema in flats:
-        for word in (least, most):
-            limit = schema.get(word)
-            if isinstance(limit, bool) or not isinstance(limit, int | float):
-                continue
-            if word == least:
-                low = max(low, math.ceil(limit))
-            else:
-                high = min(high, math.floor(limit))
-    return low, min(high, BOUNDLESS)
-
-
-def _within(value: float, schema: Mapping[str, Any]) -> bool:
-    """Whether a listed number keeps to a schema's bounds."""
-    checks = {
-        "minimum": value.__ge__, "maximum": value.__le__,
-        "exclusiveMinimum": value.__gt__, "exclusiveMaximum": value.__lt__,
-    }  # fmt: skip
-    for word, keeps in checks.items():
-        bound = schema.get(word)
-        if not isinstance(bound, bool) and isinstance(bound, int | float) and keeps(bound) is False:
-            return False
-    return True
-
-
-def spelled(value: float) -> str:
-    """A number as JSON; 3.0 as 3."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e16:
-        return str(int(value))
-    return repr(value)
 
 
 class Compiler:
@@ -243,14 +159,7 @@ class Compiler:
             least, most = size_bounds(schemas, "minLength", "maxLength")
             if least <= most:
                 out.append((STRING, Text(None, least, most)))
-        if bits & words.FRACTION:
-            if any(word in schema for schema in schemas for word in _BOUNDS):
-                self.fragments.left_open["bounds of fractions"] += 1
-            out.append((NUMBER, Number()))
-        elif bits & words.INTEGER:
-            low, high = whole_bounds(schemas)
-            if low is None or high is None or low <= high:
-                out.append((NUMBER, Number(None, True, low, high)))
+        out += [(NUMBER, some) for some in self._numbers(schemas, bits)]
         if bits & words.BOOLEAN:
             out += [(TRUE, Literal()), (FALSE, Literal())]
         if bits & words.NULL:
@@ -260,6 +169,23 @@ class Compiler:
         if bits & words.OBJECT:
             out.append((OBJECT, self._object(flats)))
         return out
+
+    def _numbers(self, schemas: list[Mapping[str, Any]], bits: int) -> list[Alternative]:
+        """The numbers under flat schemas that list none."""
+        step, left_open = common_step(schemas), self.fragments.left_open
+        bounded = any(word in schema for schema in schemas for word in BOUNDS)
+        if not bits & words.NUMBER:
+            return []
+        if bits & words.FRACTION and not step:
+            left_open["bounds of fractions"] += bounded
+            return [Number()]
+        if step > 1 and not bounded:
+            return [Number(None, True, step=step)]
+        left_open["multipleOf with bounds"] += step > 1
+        low, high = whole_bounds(schemas)
+        if low is not None and high is not None and low > high:
+            return []
+        return [Number(None, True, low, high)]
 
     def _listed(
         self,
@@ -284,7 +210,7 @@ class Compiler:
                 if least <= len(value) <= most:
                     texts.append(value)
             elif isinstance(value, int | float):
-                if all(_within(value, schema) for schema in schemas):
+                if all(within(value, schema) for schema in schemas):
                     numbers.append(spelled(value))
             else:
                 kind = OBJECT if isinstance(value, Mapping) else ARRAY

@@ -14,6 +14,9 @@ _ONE = ("additionalProperties", "additionalItems", "items", "unevaluatedProperti
 _MANY = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions")
 _DOCUMENT = ("$defs", "definitions", "$schema", "$id")
+# Keywords by which other schemas tell what is evaluated.
+_APPLICATORS = ("anyOf", "oneOf", "$ref", "$dynamicRef", "if", "dependentSchemas", "contains",
+                "patternProperties", "$recursiveRef")  # fmt: skip
 _DEPENDENT = ("dependentRequired", "dependentSchemas", "dependencies")
 
 
@@ -49,7 +52,16 @@ def _prepared(schema: Any, old: bool) -> Any:
     for word in _NAMED:
         if isinstance(out.get(word), Mapping):
             out[word] = {name: _prepared(part, old) for name, part in out[word].items()}
-    also = [*_dependent(out, old), *_denied(out), *_conditional(out, old)]
+    # What is evaluated is told before the keywords that tell it are replaced.
+    also = [
+        *_unevaluated(out, "unevaluatedProperties", "properties", "additionalProperties"),
+        *_unevaluated(out, "unevaluatedItems", "prefixItems", "items"),
+        *_dependent(out, old),
+        *_denied(out),
+        *_conditional(out, old),
+        *_named(out),
+        *_twice(out),
+    ]
     if also:
         out["allOf"] = [*(out["allOf"] if is_list(out.get("allOf")) else ()), *also]
     null = out.get("nullable") is True or ("default" in out and out["default"] is None)
@@ -99,3 +111,45 @@ def _conditional(out: dict[str, Any], old: bool) -> list[Any]:
         return []
     parts = [_prepared(out[word], old) for word in ("if", "then") if word in out]
     return [{"anyOf": [{"allOf": parts}, _prepared(out["else"], old)]}]
+
+
+def _unevaluated(out: dict[str, Any], word: str, listed: str, others: str) -> list[Any]:
+    """`unevaluated...` as what it comes to where all that evaluates stands in plain sight."""
+    if word not in out:
+        return []
+    parts = out["allOf"] if is_list(out.get("allOf")) else []
+    inner = [out, *parts]
+    if any(not isinstance(part, Mapping) for part in inner):
+        return []
+    hidden = (*_APPLICATORS, "unevaluatedItems", "unevaluatedProperties", "allOf")
+    if any(key in out for key in _APPLICATORS) or any(key in p for p in parts for key in hidden):
+        return []
+    rest = out.pop(word)
+    if any(others in part for part in inner):  # all are evaluated
+        return []
+    if listed == "properties":
+        names = {name: True for part in inner for name in part.get(listed, {})}
+        return [{listed: names, others: rest}]
+    longest = max(len(part.get(listed, ())) for part in inner)
+    return [{listed: [True] * longest, others: rest}]
+
+
+def _named(out: dict[str, Any]) -> list[Any]:
+    """`propertyNames` where it lists the names."""
+    names = out.get("propertyNames")
+    if names is False:
+        listed: list[Any] = []
+    elif isinstance(names, Mapping) and names.keys() == {"enum"} and is_list(names["enum"]):
+        listed = [name for name in names["enum"] if isinstance(name, str)]
+    elif isinstance(names, Mapping) and names.keys() == {"const"}:
+        listed = [names["const"]] if isinstance(names["const"], str) else []
+    else:
+        return []
+    del out["propertyNames"]
+    return [{"properties": dict.fromkeys(listed, True), "additionalProperties": False}]
+
+
+def _twice(out: Mapping[str, Any]) -> list[Any]:
+    """Nothing, where of `oneOf` two parts let everything pass."""
+    parts = out["oneOf"] if is_list(out.get("oneOf")) else []
+    return [False] if sum(part is True or part == {} for part in parts) > 1 else []

@@ -203,6 +203,26 @@ class Automata:
         self._known[key] = root
         return root
 
+    def multiples(self, step: int) -> int:
+        """The automaton of the multiples of an integer above 1, without exponents."""
+        key = ("multiples", step)
+        if key in self._known:
+            return self._known[key]
+        root, negative, zero, tails = self.state(), self.state(), self.state(), self._zeros()
+        end = {END_OF_NUMBER: -1, ord("."): self.edges[tails][ord(".")]}
+        rests = [self.state() for _ in range(step)]
+        for rest, state in enumerate(rests):
+            for digit in range(10):
+                self.edges[state][ord("0") + digit] = rests[(10 * rest + digit) % step]
+        self.edges[rests[0]].update(end)
+        self.edges[zero].update(end)
+        for before in (root, negative):
+            self.edges[before].update({ord("0") + d: rests[d % step] for d in range(1, 10)})
+            self.edges[before][ord("0")] = zero
+        self.edges[root][ord("-")] = negative
+        self._known[key] = root
+        return root
+
     def integer_range(self, low: int | None, high: int | None) -> int:
         """The automaton of the integers from `low` to `high`; None for no bound."""
         key = ("range", low, high)

@@ -42,7 +42,7 @@ def _leaf(how: random.Random) -> dict[str, Any]:
             out[how.choice(["minimum", "exclusiveMinimum"])] = how.randint(-150, 20)
         if how.random() < 0.6:
             out[how.choice(["maximum", "exclusiveMaximum"])] = how.randint(20, 1200)
-        return out
+        return out if len(out) > 1 else {"type": "number", "multipleOf": how.choice([1, 3, 20])}
     if kind == 4:
         return {"type": "string", "enum": how.sample(TEXTS, how.randint(1, 4))}
     if kind == 5:

@@ -311,6 +311,29 @@ def test_of_namesakes_either_may_be_meant() -> None:
     assert dies([one, two], head + "1.5") == len(head) + 2
 
 
+def test_readings_of_a_union_are_one_again_after_each_item() -> None:
+    """Else they would double with each item, and a call with too many is left open."""
+    parts = [{"properties": {"k": {"const": 1}}}, {"properties": {"k": {"type": "integer"}}}]
+    items = {"anyOf": [{"type": "object", **part} for part in parts]}
+    schema = {"type": "array", "items": items}
+    tool = Tool("f", "", {"type": "object", "properties": {"x": schema}})
+    head = '[{"name":"f","arguments":{"x":[' + '{"k":1},' * 6 + '{"k":'
+    assert dies([tool], head + "2}]}}]") == -1
+    assert dies([tool], head + '"') == len(head)
+
+
+def test_more_readings_than_are_followed_leave_a_call_open() -> None:
+    """What can't be told is allowed, in this call and not in the next."""
+    parts = [{"properties": {f"k{i}": {"const": i}}, "required": [f"k{i}"]} for i in range(6)]
+    schema = {"anyOf": [{"type": "object", **part} for part in parts]}
+    tool = Tool("f", "", {"type": "object", "properties": {"x": schema}})
+    record = record_of(tool)
+    assert compile_tools(record).size.ways == 6 > SIZE.ways
+    size = SIZE._replace(alternatives=512)
+    head = '[{"name":"f","arguments":{"x":{"k9":7}, "k5":1}},{"name":"'
+    assert feed([record] * 2, [(head + name).encode() for name in "fg"], size) == [-1, len(head)]
+
+
 def test_recursion_ends_where_nesting_does() -> None:
     """Where no further container fits, none is begun that would need one."""
     tool = Tool("f", "", TREE)
