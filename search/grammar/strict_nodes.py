@@ -177,11 +177,13 @@ class Compiler:
         if not bits & words.NUMBER:
             return []
         if bits & words.FRACTION and not step:
-            left_open["bounds of fractions"] += bounded
+            if bounded:
+                left_open["bounds of fractions"] += 1
             return [Number()]
         if step > 1 and not bounded:
             return [Number(None, True, step=step)]
-        left_open["multipleOf with bounds"] += step > 1
+        if step > 1:
+            left_open["multipleOf with bounds"] += 1
         low, high = whole_bounds(schemas)
         if low is not None and high is not None and low > high:
             return []

@@ -11,13 +11,16 @@ from typing import Any
 
 import jax
 import pytest
+from strict_runs import feed
 
 import search.host.sampled as rollouts
 from search.commands import rollout
+from search.grammar.strict_compile import compile_tools
+from search.grammar.strict_tables import rounded
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.files.hf import save_model
 from toolprm_jax.records.jsonl import read_rollouts, write_jsonl
-from toolprm_jax.records.readers import record_to_json
+from toolprm_jax.records.readers import read_records, record_to_json
 from toolprm_jax.records.resumable import write_resumable
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.toolworld.masked import masked_corpus
@@ -45,6 +48,25 @@ def argv(tmp_path: Path, small_codec: Codec) -> list[str]:
     given = ["--model", str(tmp_path / "model"), "--records", str(tmp_path / "records.jsonl")]
     given += ["--num", "2", "--max_tokens", "5", "--batch_size", "2", "--max_shapes", "1"]
     return [*given, "--out", str(tmp_path / "rollouts.jsonl")]
+
+
+def test_strict_samples_keep_to_the_tools(argv: list[str], tmp_path: Path) -> None:
+    """Of a random model, whose tokens make no sense."""
+    assert rollout.main([*argv, "--schema", "strict", "--max-tokens", "12"]) == 0
+    records = list(read_records(tmp_path / "records.jsonl", "record"))
+    by_id = {record.id: record for record in records}
+    size = rounded([compile_tools(record).size for record in records])
+    found = [
+        (by_id[each.id], text.encode())
+        for each in read_rollouts(tmp_path / "rollouts.jsonl")
+        for text in each.completions
+    ]
+    # A text may end inside a character, which reads as another.
+    whole = [(record, text) for record, text in found if "\ufffd".encode() not in text]
+    assert len(whole) > 5
+    assert len({text for _, text in whole}) > 3
+    died = feed([record for record, _ in whole], [text for _, text in whole], size, rows=16)
+    assert died == [-1] * len(whole)
 
 
 def test_a_stopped_run_goes_on(
