@@ -1,6 +1,7 @@
 from .schema import Schema as Schema
 from .schema import make_schema as make_schema
 from .schema import schema_size as schema_size
+from .strict_compile import compile_tools as compile_tools
 from .strict_tables import StrictTables as StrictTables
 from .strict_tables import make_strict as make_strict
 from .strict_tables import strict_size as strict_size
