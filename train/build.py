@@ -25,12 +25,19 @@ from toolprm_jax.model.files import Weights, load_weights
 from toolprm_jax.records import DataError
 from toolprm_jax.tokens import Codec, Contract, TreeBatch, load_tokenizer, make_contract
 
-from .data import Fed, TreeSource, eval_batches, tree_stream
-from .sources import DatasetSource, MixedSource, RecordSource, StepsSource, ToolworldSource
+from .data import CountedBatch, TreeSource, eval_batches, tree_stream
+from .sources import (
+    DatasetSource,
+    MixedSource,
+    RecordSource,
+    Source,
+    StepsSource,
+    ToolworldSource,
+)
 from .step import (
     Metrics,
+    Trainable,
     TrainState,
-    Tuned,
     make_eval_step,
     make_evaluation,
     make_objective,
@@ -42,7 +49,7 @@ from .step import (
 Config = Any  # an ml_collections.ConfigDict, whose attributes have no static types
 
 
-class Steps(NamedTuple):
+class JittedSteps(NamedTuple):
     """The jitted steps of a run, and what its optimizer is made of."""
 
     schedule: optax.Schedule
@@ -55,7 +62,7 @@ class Start(NamedTuple):
     """What a run starts from."""
 
     codec: Codec
-    tuned: Tuned
+    trainable: Trainable
     params: Params | None  # those to train, or None for fresh ones
     frozen: Params  # the base of an adapter, else ()
     base: str  # its name, else ""
@@ -73,14 +80,14 @@ def decoder_of(config: Config) -> DecoderConfig:
         raise DataError(f"model: {error}; or name a model with init") from None
 
 
-def tuned_of(config: Config, decoder: DecoderConfig, contract: Contract) -> Tuned:
+def trainable_of(config: Config, decoder: DecoderConfig, contract: Contract) -> Trainable:
     """What a config trains of a decoder; a PRM's adapter trains the rows of its markers too."""
     if not config.lora.rank:
-        return Tuned(Decoder(decoder))
+        return Trainable(Decoder(decoder))
     rows = contract.marker_ids if config.objective == "prm" else ()
     targets = tuple(config.lora.targets.split(","))
     lora = Lora(config.lora.rank, config.lora.alpha, targets, rows)
-    return Tuned(with_lora(decoder, lora), lora)
+    return Trainable(with_lora(decoder, lora), lora)
 
 
 def _adapted(config: Config, weights: Weights, lora: Lora) -> Params | None:
@@ -135,17 +142,34 @@ def build_start(config: Config, mesh: Mesh) -> Start:
         granularity=config.granularity if is_prm else None,
         target=config.target if is_prm else None,
     )
-    codec, tuned = Codec(tokenizer, contract), tuned_of(config, decoder, contract)
+    codec, trainable = Codec(tokenizer, contract), trainable_of(config, decoder, contract)
     if weights is None:
-        return Start(codec, tuned, None, (), "")
-    if tuned.lora is None:
-        return Start(codec, tuned, weights.merged(), (), "")
-    params = _adapted(config, weights, tuned.lora)
+        return Start(codec, trainable, None, (), "")
+    if trainable.lora is None:
+        return Start(codec, trainable, weights.merged(), (), "")
+    params = _adapted(config, weights, trainable.lora)
     base = weights.adapter.base if weights.adapter else config.init
-    return Start(codec, tuned, params, weights.params, base)
+    return Start(codec, trainable, params, weights.params, base)
 
 
-def build_source(config: Config, codec: Codec, *, heldout: bool) -> Any:
+def check_data(config: Config) -> None:
+    """Checks that a config names its data, before anything is loaded.
+
+    Raises:
+      DataError: a PRM has no records or steps to train on, or none held out.
+    """
+    data = config.data
+    if config.objective != "prm" or data.dataset:
+        return
+    for prefix in ("", "heldout_") if config.eval_every else ("",):
+        if not data[f"{prefix}records"] or not data[f"{prefix}steps"]:
+            raise DataError(
+                f"data.{prefix}records and data.{prefix}steps: expected file names, or a data set "
+                "in data.dataset" + (", or eval_every=0 to hold nothing out" if prefix else "")
+            )
+
+
+def build_source(config: Config, codec: Codec, *, heldout: bool) -> Source:
     """The training data, or the held-out data, that a config names.
 
     Raises:
@@ -157,11 +181,6 @@ def build_source(config: Config, codec: Codec, *, heldout: bool) -> Any:
             split = "test" if heldout else "train"
             return DatasetSource(codec, data.dataset, split, row_length=data.row_length)
         prefix = "heldout_" if heldout else ""
-        if not data[f"{prefix}records"] or not data[f"{prefix}steps"]:
-            raise DataError(
-                f"data.{prefix}records and data.{prefix}steps: expected file names, "
-                "or a data set in data.dataset"
-            )
         return StepsSource(
             codec,
             Path(data[f"{prefix}records"]),
@@ -199,8 +218,8 @@ def check_rows(config: Config, shards: int) -> None:
 
 
 def build_stream(
-    config: Config, codec: Codec, source: TreeSource, shards: int
-) -> grain.DatasetIterator[Fed]:
+    config: Config, source: TreeSource, shards: int
+) -> grain.DatasetIterator[CountedBatch]:
     """The training batches of this process.
 
     Raises:
@@ -238,18 +257,18 @@ def build_heldout(config: Config, codec: Codec) -> list[TreeBatch]:
     )
 
 
-def build_steps(config: Config, mesh: Mesh, tuned: Tuned, codec: Codec) -> Steps:
+def build_steps(config: Config, mesh: Mesh, trainable: Trainable, codec: Codec) -> JittedSteps:
     """Optimizer and jitted steps under the mesh."""
-    objective = make_objective(config.objective, tuned.model, codec.contract)
-    evaluation = make_evaluation(config.objective, tuned.model, codec.contract)
+    objective = make_objective(config.objective, trainable.model, codec.contract)
+    evaluation = make_evaluation(config.objective, trainable.model, codec.contract)
     o = config.optimizer
     schedule = make_schedule(o.learning_rate, o.warmup_steps, config.steps, o.end_fraction)
     optimizer = make_optimizer(
         schedule, o.weight_decay, o.clip_norm, o.b1, o.b2, config.lora.first_layer
     )
-    return Steps(
+    return JittedSteps(
         schedule,
         optimizer,
-        make_train_step(mesh, tuned, objective, optimizer),
-        make_eval_step(mesh, tuned, evaluation, optimizer),
+        make_train_step(mesh, trainable, objective, optimizer),
+        make_eval_step(mesh, trainable, evaluation, optimizer),
     )

@@ -28,7 +28,7 @@ class TreeSource(Protocol):
         ...
 
 
-class Fed(NamedTuple):
+class CountedBatch(NamedTuple):
     """What the stream yields: a batch, and what is in it."""
 
     batch: TreeBatch  # [B, S]
@@ -55,13 +55,13 @@ class _Trees(grain.experimental.FlatMapTransform):
         return [tree._asdict() for tree in element]
 
 
-def _feed(packed: dict[str, np.ndarray], rows: int) -> Fed:
+def _counted(packed: dict[str, np.ndarray], rows: int) -> CountedBatch:
     """Packed rows (fewer than `rows` at the end of the data) to a batch."""
     tree = TokenTree._make(packed[name] for name in TokenTree._fields)
     missing = rows - len(tree.tokens)
     tree = TokenTree._make(np.pad(column, ((0, missing), (0, 0))) for column in tree)
     real = tree.sizes > 0
-    return Fed(
+    return CountedBatch(
         to_batch(tree),
         tokens=int(np.count_nonzero(real)),
         visible=int(np.sum(tree.positions + 1, where=real, dtype=np.int64)),
@@ -78,7 +78,7 @@ def tree_stream(
     epochs: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-) -> grain.DatasetIterator[Fed]:
+) -> grain.DatasetIterator[CountedBatch]:
     """Shuffled, repeated, packed (first fit) and batched trees.
 
     Each process reads every `process_count`-th item. `get_state` and `set_state` continue exactly
@@ -111,7 +111,7 @@ def tree_stream(
         num_packing_bins=rows,
         shuffle_bins=False,
     )
-    batches = packed.batch(rows, drop_remainder=False).map(lambda x: _feed(x, rows))
+    batches = packed.batch(rows, drop_remainder=False).map(lambda x: _counted(x, rows))
     return iter(grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=2))
 
 

@@ -30,9 +30,17 @@ from toolprm_jax.model.files import STEPS_FOLDER, read_run, save_model
 from toolprm_jax.records import DataError
 from toolprm_jax.tokens import TreeBatch
 
-from .build import Config, build_heldout, build_source, build_start, build_steps, build_stream
+from .build import (
+    Config,
+    build_heldout,
+    build_source,
+    build_start,
+    build_steps,
+    build_stream,
+    check_data,
+)
 from .checkpoint import Checkpoints, RunFiles, local_folder
-from .data import Fed, same_to_device, to_device
+from .data import CountedBatch, same_to_device, to_device
 from .flops import PEAK_FLOPS, training_flops
 from .metrics import decision_metrics
 from .step import Metrics, TrainState, init_state, state_shardings
@@ -74,12 +82,12 @@ class _Interval:
         self._size = config.data.rows_per_batch * config.data.row_length
         self._flops, self._tokens, self._since = 0.0, 0, time.perf_counter()
 
-    def add(self, metrics: Metrics, fed: Fed) -> None:
+    def add(self, metrics: Metrics, counted: CountedBatch) -> None:
         """Takes a step's metrics, and what this process fed to it."""
         self._metrics.append(metrics)
-        self._tokens += fed.tokens
-        logits = fed.targets * (2 if self._is_prm else self._decoder.vocab_size)
-        self._flops += training_flops(self._decoder, fed.tokens, fed.visible, logits)
+        self._tokens += counted.tokens
+        logits = counted.targets * (2 if self._is_prm else self._decoder.vocab_size)
+        self._flops += training_flops(self._decoder, counted.tokens, counted.visible, logits)
 
     def means(self) -> dict[str, float]:
         """Means over the steps; raises DivergedError at the first that is not finite.
@@ -183,6 +191,7 @@ def run(
       DataError: the config names data or a model that can't be used, or the data ends early.
       DivergedError: a number is not finite; nothing is saved from then on.
     """
+    check_data(config)
     root = epath.Path(workdir)
     if not resume and root.exists() and any(root.iterdir()):
         raise DataError(f"{root}: not empty; use another directory or --resume=auto")
@@ -191,30 +200,30 @@ def run(
     is_prm = config.objective == "prm"
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     layout = batch_sharding(mesh)
-    codec, tuned, params, frozen, base = build_start(config, mesh)
-    decoder = tuned.model.config
-    steps = build_steps(config, mesh, tuned, codec)
+    codec, trainable, params, frozen, base = build_start(config, mesh)
+    decoder = trainable.model.config
+    steps = build_steps(config, mesh, trainable, codec)
     source = build_source(config, codec, heldout=False)
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
-    stream = build_stream(config, codec, source, shards)
+    stream = build_stream(config, source, shards)
     heldout = [(batch, same_to_device(batch, layout)) for batch in build_heldout(config, codec)]
 
     root.mkdir(parents=True, exist_ok=True)
     resolved = json.loads(config.to_json_best_effort())
     if jax.process_index() == 0:
         (root / "train_config.json").write_text(json.dumps(resolved, indent=1) + "\n")
-    files = RunFiles(decoder, resolved, codec.contract, codec.tokenizer, tuned.lora, base)
+    files = RunFiles(decoder, resolved, codec.contract, codec.tokenizer, trainable.lora, base)
     checkpoints = Checkpoints(root / STEPS_FOLDER, files, config.keep, config.keep_best)
     with contextlib.ExitStack() as stack:
         # First in, last out: SIGTERM waits for the checkpoint under way too.
         preempted = stack.enter_context(_preemption())
         stack.callback(checkpoints.close)
         stack.callback(stream.close)
-        abstract = state_shardings(mesh, tuned, steps.optimizer)[0]
+        abstract = state_shardings(mesh, trainable, steps.optimizer)[0]
         restored = checkpoints.restore(abstract, stream, frozen)
         if restored is None:
             key = jax.random.key(config.seed)
-            step, state = 0, init_state(mesh, tuned, steps.optimizer, key, params, frozen)
+            step, state = 0, init_state(mesh, trainable, steps.optimizer, key, params, frozen)
         else:
             step, state = restored
             # What was left out before counts on.
@@ -233,15 +242,15 @@ def run(
                 jax.profiler.start_trace(str(root / "profile"))
                 stack.callback(_stop_trace)
             try:
-                fed = next(stream)
+                counted = next(stream)
             except StopIteration:
                 raise DataError(
                     f"the data ends after step {step} of {config.steps}: "
                     "raise data.epochs or lower steps"
                 ) from None
-            batch = to_device(fed.batch, layout, config.accumulation)
+            batch = to_device(counted.batch, layout, config.accumulation)
             state, metrics = steps.train(state, batch)
-            interval.add(metrics, fed)
+            interval.add(metrics, counted)
             step += 1
             bar.update()
             if step == profile.stop - 1:
@@ -273,17 +282,23 @@ def run(
                 loss = last.get("eval_loss") if evaluating else None
                 checkpoints.save(step, state, stream, loss, source.too_long)
     if source.too_long:
-        _log.warning("%d items of the training data don't fit a row", len(source.too_long))
+        _log.warning(
+            "%d items of the training data hold what doesn't fit a row of %d tokens "
+            "(data.row_length) and was left out; the first is %s",
+            len(source.too_long),
+            config.data.row_length,
+            source.name(min(source.too_long)),
+        )
     finished = step >= config.steps
     if finished and jax.process_count() == 1:
         with local_folder(root / "model") as folder:
             params = jax.device_get(state.params)
-            if tuned.lora is None:
+            if trainable.lora is None:
                 save_model(
                     folder, decoder, params, tokenizer=codec.tokenizer, contract=codec.contract
                 )
             else:
-                save_adapter(folder, Adapter(base, tuned.lora, params))
+                save_adapter(folder, Adapter(base, trainable.lora, params))
                 codec.contract.save(folder)
     elif finished:
         # No process holds all the parameters, and one device may have no room for them.

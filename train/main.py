@@ -143,8 +143,7 @@ def parser() -> Parser:
     )
     out.add_argument(
         "--workdir",
-        type=absolute_path,
-        help="checkpoints, metrics.jsonl and model/; may be gs://",
+        help="checkpoints, metrics.jsonl and model/; may be gs://, with the extra [gcs]",
     )
     out.add_argument(
         "--resume",
@@ -184,12 +183,16 @@ def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
         return 0
     if args.workdir is None:
         raise DataError("--workdir: expected a directory")
+    workdir = absolute_path(args.workdir)
     if args.distributed:
         connect(args.distributed)
     try:
-        run(config, args.workdir, resume=args.resume == "auto", profile=args.profile)
+        result = run(config, workdir, resume=args.resume == "auto", profile=args.profile)
     except (DivergedError, ValueError) as error:
         raise DataError(str(error)) from None
+    model = workdir / "model"
+    if result.finished and jax.process_count() == 1:
+        print(f"step {result.step}: the model is in {model}", file=sys.stderr)
     return 0
 
 

@@ -13,7 +13,7 @@ from toolprm_jax.plan import Plan, any_codec, make_plan, planned_devices, print_
 from toolprm_jax.records import DataError
 from toolprm_jax.tokens import TreeBatch
 
-from .build import Config, build_steps, check_rows, decoder_of, tuned_of
+from .build import Config, build_steps, check_rows, decoder_of, trainable_of
 from .flops import training_flops
 from .step import state_shardings
 
@@ -34,9 +34,9 @@ def plan_training(config: Config, mesh: Mesh) -> tuple[Plan, dict[str, str]]:
     settings = {"dtype": config.model.dtype, "remat": config.model.remat}
     decoder = shape_of(config.init, **settings) if config.init else decoder_of(config)
     codec = any_codec()
-    tuned = tuned_of(config, decoder, codec.contract)
-    steps = build_steps(config, mesh, tuned, codec)
-    state, _ = state_shardings(mesh, tuned, steps.optimizer)
+    trainable = trainable_of(config, decoder, codec.contract)
+    steps = build_steps(config, mesh, trainable, codec)
+    state, _ = state_shardings(mesh, trainable, steps.optimizer)
     data = config.data
     check_rows(config, mesh.shape["data"] * mesh.shape["fsdp"])
     rows = data.rows_per_batch // config.accumulation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,37 @@ from toolprm_jax.tokens import Codec, Judged, TokenTree, lm_trees, prm_trees
 from toolprm_jax.toolworld import Split, takes, training_group
 
 
-class ToolworldSource:
+class Source(ABC):
+    """Random access to items, each of token trees that fit a row.
+
+    Attributes:
+      too_long: indices of the items that were read and hold something that fits no row.
+    """
+
+    def __init__(self) -> None:
+        self.too_long: set[int] = set()
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of items."""
+
+    @abstractmethod
+    def read(self, index: int) -> tuple[Sequence[TokenTree], int]:
+        """The trees of one item, and how many sequences of it fit no row."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """What an item is called in messages."""
+
+    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+        """The trees of one item."""
+        trees, too_long = self.read(index)
+        if too_long:
+            self.too_long.add(index)
+        return trees
+
+
+class ToolworldSource(Source):
     """Groups of queries of the embedded corpus: one tool list, and as many queries as fit.
 
     Args:
@@ -26,9 +57,6 @@ class ToolworldSource:
       group_size: the most queries of a group.
       row_length: S, in tokens; the corpus has no end, so a group stops where its row is full.
       masked: share of the groups whose names are masked.
-
-    Attributes:
-      too_long: indices of the items that were read and hold a query that fits no row.
     """
 
     def __init__(
@@ -42,24 +70,27 @@ class ToolworldSource:
         row_length: int,
         masked: float,
     ) -> None:
+        super().__init__()
         self._codec, self._masked = codec, masked
         self._seed, self._groups = seed, groups
         self._split: Split = split
         self._group_size, self._row_length = group_size, row_length
-        self.too_long: set[int] = set()
 
     def __len__(self) -> int:
         return self._groups
 
-    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+    def read(self, index: int) -> tuple[Sequence[TokenTree], int]:
+        """The first row of a group."""
         records = training_group(self._seed, self._split, index, self._group_size, self._masked)
         trees, too_long = lm_trees(self._codec, records, self._row_length)
-        if too_long:
-            self.too_long.add(index)
-        return trees[:1]
+        return trees[:1], too_long
+
+    def name(self, index: int) -> str:
+        """The group's number."""
+        return f"group {index} of the embedded corpus"
 
 
-class RecordSource:
+class RecordSource(Source):
     """Gold completions of a records file, one record an item.
 
     Args:
@@ -67,9 +98,6 @@ class RecordSource:
       path: the records.
       format: their format; recognised if None.
       row_length: S, in tokens.
-
-    Attributes:
-      too_long: indices of the records that were read and fit no row.
 
     Raises:
       DataError: a record is malformed or has no gold.
@@ -83,52 +111,59 @@ class RecordSource:
         *,
         row_length: int,
     ) -> None:
+        super().__init__()
         self._codec, self._row_length = codec, row_length
         self._records = list(read_records(path, format))
         for record in self._records:
             if record.answers is None:
                 raise DataError(f"{path}: record {record.id!r} has no answers to train on")
-        self.too_long: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: int) -> Sequence[TokenTree]:
-        trees, too_long = lm_trees(self._codec, [self._records[index]], self._row_length)
-        if too_long:
-            self.too_long.add(index)
-        return trees
+    def read(self, index: int) -> tuple[Sequence[TokenTree], int]:
+        """One record."""
+        return lm_trees(self._codec, [self._records[index]], self._row_length)
+
+    def name(self, index: int) -> str:
+        """The record's id."""
+        return f"record {self._records[index].id!r}"
 
 
-class MixedSource:
+class MixedSource(Source):
     """Items of two sources, taken in turn.
 
     Args:
       first: its items are taken in order.
       second: likewise, again from the start where it ends.
       share: of the items that are the second's, above 0 and below 1.
-
     """
 
     def __init__(self, first: ToolworldSource, second: RecordSource, share: float) -> None:
+        super().__init__()
         self._first, self._second, self._share = first, second, share
-        self.too_long: set[int] = set()
 
     def __len__(self) -> int:
         return int(len(self._first) / (1 - self._share))
 
-    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+    def _place(self, index: int) -> tuple[Source, int]:
         taken = int(index * self._share)
-        is_second = takes(index, self._share)
-        source = self._second if is_second else self._first
-        place = taken % len(self._second) if is_second else index - taken
-        trees = source[place]
-        if place in source.too_long:
-            self.too_long.add(index)
-        return trees
+        if takes(index, self._share):
+            return self._second, taken % len(self._second)
+        return self._first, index - taken
+
+    def read(self, index: int) -> tuple[Sequence[TokenTree], int]:
+        """One item of either."""
+        source, place = self._place(index)
+        return source.read(place)
+
+    def name(self, index: int) -> str:
+        """As its source has it."""
+        source, place = self._place(index)
+        return source.name(place)
 
 
-class StepsSource:
+class StepsSource(Source):
     """Labelled rollouts of a steps file, all those of the records that share their tools an item.
 
     Args:
@@ -138,9 +173,6 @@ class StepsSource:
       steps: the steps file.
       row_length: S, in tokens; a larger item becomes several trees that repeat the prompt.
       group_size: the most records of an item; those that share tools must follow each other.
-
-    Attributes:
-      too_long: indices of the items that were read and have a rollout that fits no row.
 
     Raises:
       DataError: a line is malformed or names no record.
@@ -156,6 +188,7 @@ class StepsSource:
         row_length: int,
         group_size: int = 1,
     ) -> None:
+        super().__init__()
         self._codec, self._row_length = codec, row_length
         by_id = {record.id: record for record in read_records(records, format)}
         grouped: dict[str, list[LabelledCompletion]] = {}
@@ -173,19 +206,20 @@ class StepsSource:
                 last.append(item)
             else:
                 self._items.append([item])
-        self.too_long: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: int) -> Sequence[TokenTree]:
-        trees, too_long = prm_trees(self._codec, self._items[index], self._row_length)
-        if too_long:
-            self.too_long.add(index)
-        return trees
+    def read(self, index: int) -> tuple[Sequence[TokenTree], int]:
+        """The rollouts of one item."""
+        return prm_trees(self._codec, self._items[index], self._row_length)
+
+    def name(self, index: int) -> str:
+        """The first record's id."""
+        return f"record {self._items[index][0][0].id!r}"
 
 
-class DatasetSource:
+class DatasetSource(Source):
     """Labelled rollouts of a data set of `toolprm-annotate --tfds-dir`, from ArrayRecord.
 
     Examples are read when they are asked for, so memory does not grow with the data.
@@ -196,14 +230,12 @@ class DatasetSource:
       split: "train" or "test".
       row_length: S, in tokens; a larger example becomes several trees that repeat its prompt.
 
-    Attributes:
-      too_long: indices of the examples that were read and have a rollout that fits no row.
-
     Raises:
       DataError: no data set is there, or it has no such split.
     """
 
     def __init__(self, codec: Codec, directory: str, split: str, *, row_length: int) -> None:
+        super().__init__()
         if not (epath.Path(directory) / "dataset_info.json").exists():
             raise DataError(f"{directory}: expected a data set of toolprm-annotate")
         # TFDS takes seconds to import.
@@ -215,19 +247,22 @@ class DatasetSource:
         self._examples = builder.as_data_source(split=split)
         self._codec, self._row_length = codec, row_length
         self._directory, self._split = directory, split
-        self.too_long: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._examples)
 
-    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+    def _judged(self, index: int) -> Judged:
         from toolprm_jax.annotation import steps_lines
 
         example = self._examples[index]
         where = f"{self._directory}: {self._split}[{index}]"
         record = record_from_json(json.loads(example["record"]))
-        rollouts = [labelled_from_json(where, line) for line in steps_lines(example)]
-        trees, too_long = prm_trees(self._codec, [(record, rollouts)], self._row_length)
-        if too_long:
-            self.too_long.add(index)
-        return trees
+        return record, [labelled_from_json(where, line) for line in steps_lines(example)]
+
+    def read(self, index: int) -> tuple[Sequence[TokenTree], int]:
+        """The rollouts of one example."""
+        return prm_trees(self._codec, [self._judged(index)], self._row_length)
+
+    def name(self, index: int) -> str:
+        """The record's id."""
+        return f"record {self._judged(index)[0].id!r}"

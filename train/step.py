@@ -43,7 +43,7 @@ class TrainState(NamedTuple):
     frozen: Params = ()  # the base of an adapter, in the dtype of the computation
 
 
-class Tuned(NamedTuple):
+class Trainable(NamedTuple):
     """What is trained of a model: all of it, or an adapter beside its frozen base."""
 
     model: Decoder  # plain, or with the adapter in its forward pass
@@ -158,7 +158,9 @@ def make_optimizer(
     return optax.chain(*parts)
 
 
-def state_shardings(mesh: Mesh, tuned: Tuned, optimizer: optax.GradientTransformation) -> Any:
+def state_shardings(
+    mesh: Mesh, trainable: Trainable, optimizer: optax.GradientTransformation
+) -> Any:
     """Shardings of a TrainState, and the same state as shapes, without computing anything.
 
     Returns:
@@ -166,10 +168,10 @@ def state_shardings(mesh: Mesh, tuned: Tuned, optimizer: optax.GradientTransform
     """
 
     def build(key: Array, frozen: Params) -> TrainState:
-        params = tuned.fresh(key, frozen)
+        params = trainable.fresh(key, frozen)
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), frozen)
 
-    shapes = jax.eval_shape(build, jax.random.key(0), tuned.abstract_frozen())
+    shapes = jax.eval_shape(build, jax.random.key(0), trainable.abstract_frozen())
     shardings = param_shardings(mesh, shapes)
     abstract = jax.tree.map(
         lambda shape, sharding: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding),
@@ -181,7 +183,7 @@ def state_shardings(mesh: Mesh, tuned: Tuned, optimizer: optax.GradientTransform
 
 def init_state(
     mesh: Mesh,
-    tuned: Tuned,
+    trainable: Trainable,
     optimizer: optax.GradientTransformation,
     key: Array,
     params: Params | None = None,
@@ -191,13 +193,13 @@ def init_state(
 
     Args:
       mesh: from `make_mesh`.
-      tuned: the decoder, and what of it is trained.
+      trainable: the decoder, and what of it is trained.
       optimizer: from `make_optimizer`.
       key: consumed for fresh parameters.
       params: parameters to start from instead, donated.
       frozen: parameters of an adapter's base, which become part of the state.
     """
-    _, shardings = state_shardings(mesh, tuned, optimizer)
+    _, shardings = state_shardings(mesh, trainable, optimizer)
 
     def start(params: Params) -> tuple[Any, ...]:
         params = jax.tree.map(lambda x: x.astype(jnp.float32), params)
@@ -206,7 +208,7 @@ def init_state(
     frozen = jax.device_put(frozen, shardings.frozen)
     layout = tuple(shardings[:3])
     if params is None:
-        begin = jax.jit(lambda key, base: start(tuned.fresh(key, base)), out_shardings=layout)
+        begin = jax.jit(lambda key, base: start(trainable.fresh(key, base)), out_shardings=layout)
         step, params, opt_state = begin(key, frozen)
     else:
         params = jax.device_put(params, shardings.params)
@@ -217,7 +219,7 @@ def init_state(
 
 def make_train_step(
     mesh: Mesh,
-    tuned: Tuned,
+    trainable: Trainable,
     objective: Objective,
     optimizer: optax.GradientTransformation,
 ) -> Callable[[TrainState, TreeBatch], tuple[TrainState, Metrics]]:
@@ -232,11 +234,11 @@ def make_train_step(
       `weight`, `grad_norm` (before clipping), `param_norm` (after the step) and, for a PRM,
       `trajectory_accuracy` and `completions`.
     """
-    _, shardings = state_shardings(mesh, tuned, optimizer)
+    _, shardings = state_shardings(mesh, trainable, optimizer)
     objective = with_sharded_activations(mesh, objective)
 
     def loss_sum(params: Params, frozen: Params, batch: TreeBatch) -> tuple[Array, Sums]:
-        sums = objective(tuned.whole(params, frozen), batch)
+        sums = objective(trainable.whole(params, frozen), batch)
         return sums["loss"], sums
 
     def sums_and_grads(state: TrainState, batch: TreeBatch) -> tuple[Sums, Params]:
@@ -278,16 +280,16 @@ def make_train_step(
 
 def make_eval_step(
     mesh: Mesh,
-    tuned: Tuned,
+    trainable: Trainable,
     evaluation: Callable[[Params, TreeBatch], Any],
     optimizer: optax.GradientTransformation,
 ) -> Callable[[TrainState, TreeBatch], Any]:
     """The jitted evaluation step: (state, batch `[1, B, S]`) -> what `evaluation` makes of it."""
-    _, shardings = state_shardings(mesh, tuned, optimizer)
+    _, shardings = state_shardings(mesh, trainable, optimizer)
     evaluation = with_sharded_activations(mesh, evaluation)
     return jax.jit(
         lambda state, batch: evaluation(
-            tuned.whole(state.params, state.frozen), jax.tree.map(lambda x: x[0], batch)
+            trainable.whole(state.params, state.frozen), jax.tree.map(lambda x: x[0], batch)
         ),
         in_shardings=(shardings, batch_sharding(mesh)),
         out_shardings=NamedSharding(mesh, PartitionSpec()),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, get_args
 
 import numpy as np
 
+from toolprm_jax.annotation import respelled
 from toolprm_jax.command import Parser, command, distinct_files, whole_number
-from toolprm_jax.grammar import Kind
+from toolprm_jax.grammar import Dress, Kind, explain, run, tables
 from toolprm_jax.model import Completion, StepScore, score_rollouts
 from toolprm_jax.progress import shown
 from toolprm_jax.records import (
@@ -28,6 +30,8 @@ from toolprm_jax.records import (
 from ..core import Aggregate, SearchConfig, aggregate
 from ..host import place_queries, search_mesh
 from .options import add_devices, add_records, load_spread
+
+_SHOWN = 5  # reasons of broken completions that are printed
 
 
 def score_of(steps: Sequence[StepScore], how: Aggregate) -> float | None:
@@ -47,8 +51,9 @@ def parser() -> Parser:
     """The command's arguments."""
     out = Parser(
         "toolprm-score",
-        "Scores the decisions of completions that any engine made; writes a scores file. What "
-        "completions of a query have in common is read once.",
+        "Scores the decisions of completions that any engine made; writes a scores file. Calls may "
+        "be written in any dress, or as OpenAI's tool_calls. What completions of a query have in "
+        "common is read once.",
     )
     out.add_argument("--prm", required=True, help="a reward model: see README")
     add_records(out)
@@ -79,8 +84,10 @@ def _score(args: argparse.Namespace) -> int:
     distinct_files(records=args.records, rollouts=args.rollouts, out=args.out, rejects=rejects_path)
     prm = load_spread(args.prm, args)
     mesh = search_mesh(args.batch_size, args.tensor)
-    scored, reasons = 0, list[str]()  # why something was rejected
-    rows: list[tuple[Row, Rollouts]] = []  # that are being scored
+    dress = prm.codec.template.dress
+    scored, broken = 0, Counter[str]()  # why completions have no score
+    reasons = list[str]()  # why something was rejected
+    rows: list[tuple[Row, Rollouts, list[Completion]]] = []  # that are being scored
     with atomic_writer(rejects_path) as write_reject, atomic_writer(args.out) as write:
 
         def reject(row: Reject) -> None:
@@ -93,9 +100,9 @@ def _score(args: argparse.Namespace) -> int:
         def items() -> Iterator[tuple[Record, list[Completion]]]:
             for row, rollouts in read_rollout_rows(args.rollouts, reject):
                 if rollouts.id in known:
-                    rows.append((row, rollouts))
-                    ids = rollouts.token_ids or ((),) * len(rollouts.completions)
-                    yield known[rollouts.id], list(zip(rollouts.completions, ids, strict=True))
+                    read = _read(rollouts, dress)
+                    rows.append((row, rollouts, read))
+                    yield known[rollouts.id], read
                 else:
                     reason = f"id: no record {rollouts.id!r} in {args.records}"
                     row.reject(reason, reject, completions=len(rollouts.completions))
@@ -108,26 +115,51 @@ def _score(args: argparse.Namespace) -> int:
             place=lambda batch: place_queries(mesh, batch)[0],
         )
         for found in shown(scores, None, "record"):
-            row, rollouts = rows.pop(0)
-            for index, (text, steps) in enumerate(zip(rollouts.completions, found, strict=True)):
+            row, rollouts, read = rows.pop(0)
+            for index, (given, (text, _), steps) in enumerate(
+                zip(rollouts.completions, read, found, strict=True)
+            ):
                 if isinstance(steps, DataError):
                     row.reject(f"completions[{index}]: {steps}", reject, completions=1)
                     continue
+                line: dict[str, Any] = {
+                    "id": rollouts.id,
+                    "completion": given,
+                    "steps": [_step(step) for step in steps],
+                    "score": score_of(steps, args.aggregate),
+                }
+                if text != given:
+                    line["read_as"] = text
+                if line["score"] is None:
+                    line["error"] = _error(text, dress)
+                    broken[line["error"]] += 1
                 scored += 1
-                write(
-                    {
-                        "id": rollouts.id,
-                        "completion": text,
-                        "steps": [_step(step) for step in steps],
-                        "score": score_of(steps, args.aggregate),
-                    }
-                )
+                write(line)
         if not scored:
             why = f": {reasons[0]}" if reasons else ""
             raise DataError(f"{args.rollouts}: no completion can be scored{why}")
-    print(f"{scored} completions scored in {args.out}")
+    whole = scored - broken.total()
+    print(f"{whole} of {scored} completions have a score in {args.out}")
+    for why, count in broken.most_common(_SHOWN):
+        print(f"{count} have none: {why}")
     print(f"{len(reasons)} rows or completions rejected, see {rejects_path}")
     return 0
+
+
+def _read(rollouts: Rollouts, dress: Dress) -> list[Completion]:
+    """The completions as the reward model reads them; ids that spell another text are left out."""
+    ids = rollouts.token_ids or ((),) * len(rollouts.completions)
+    read = [respelled(text, dress) for text in rollouts.completions]
+    return [
+        (new, mine if new == text else ())
+        for text, new, mine in zip(rollouts.completions, read, ids, strict=True)
+    ]
+
+
+def _error(text: str, dress: Dress) -> str:
+    """Why a completion is no whole list of calls."""
+    data = text.encode("utf-8", "surrogatepass")
+    return explain(tables(dress), run(tables(dress), data, eot=True), data) or "no end of the calls"
 
 
 def _step(step: StepScore) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from jax import Array
 from ..grammar import Grammar, Rules
 
 Cache = Any  # what a model keeps per query: a pytree of arrays
-Own = Any  # what a model keeps of each lane: a pytree of arrays [R, W, ...]
+LaneState = Any  # what a model keeps of each lane: a pytree of arrays [R, W, ...]
 
 
 class Status(IntEnum):
@@ -39,7 +39,7 @@ class Lanes(NamedTuple):
 class Policy(Protocol):
     """Proposes tokens."""
 
-    def expand(self, params: Any, cache: Cache, lanes: Lanes) -> tuple[Array, Own]:
+    def expand(self, params: Any, cache: Cache, lanes: Lanes) -> tuple[Array, LaneState]:
         """Logits float32[R, W, V] after each lane, and what is to be stored of each."""
         ...
 
@@ -47,7 +47,9 @@ class Policy(Protocol):
 class Reward(Protocol):
     """Scores decisions."""
 
-    def judge(self, params: Any, cache: Cache, lanes: Lanes, kinds: Array) -> tuple[Array, Own]:
+    def judge(
+        self, params: Any, cache: Cache, lanes: Lanes, kinds: Array
+    ) -> tuple[Array, LaneState]:
         """Log-probabilities of "+" at markers, float32[R, W], and what is to be stored of lanes.
 
         `kinds` int32[R, W] tells a marker's kind, and is -1 where the lane is a token. A marker's
@@ -60,7 +62,7 @@ class Memory(NamedTuple):
     """How a model's cache is written."""
 
     # (cache, queries int32[R], slots int32[R, W], own) -> cache; what goes to slot P is lost
-    store: Callable[[Cache, Array, Array, Own], Cache]
+    store: Callable[[Cache, Array, Array, LaneState], Cache]
     # (cache, order int32[B, P]) -> cache with the slots `order` at the front
     permute: Callable[[Cache, Array], Cache]
 

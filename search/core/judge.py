@@ -10,7 +10,7 @@ from jax import Array
 
 from ..grammar import MAX_EVENTS
 from .config import Aggregate, SearchConfig
-from .interfaces import Cache, Lanes, Own, Setup, Status
+from .interfaces import Cache, Lanes, LaneState, Setup, Status
 from .lanes import Rows, in_passes, make_lanes
 from .pool import Pool, compact
 from .scopes import REWARD
@@ -47,7 +47,7 @@ def assess(
     things, counts = compact(wanted)
     all_kinds = pool.events.reshape(batch, -1)
 
-    def judge(rows: Rows, cache: Cache, log_p: Array) -> tuple[Lanes, Own, Array]:
+    def judge(rows: Rows, cache: Cache, log_p: Array) -> tuple[Lanes, LaneState, Array]:
         queries = rows.queries[:, None]
         chosen = jnp.where(rows.active, things[queries, rows.places], 0)
         boundary = jnp.maximum(chosen - size, 0)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from .config import Execution
-from .interfaces import Cache, Lanes, Memory, Own
+from .interfaces import Cache, Lanes, LaneState, Memory
 from .scopes import CACHE
 
 _FEWEST_ROWS = 2
@@ -107,7 +107,7 @@ def first_rows(counts: Array, width: int) -> Array:
 
 
 def in_passes(
-    run: Callable[[Rows, Cache, Carry], tuple[Lanes, Own, Carry]],
+    run: Callable[[Rows, Cache, Carry], tuple[Lanes, LaneState, Carry]],
     memory: Memory,
     counts: Array,
     longest: int,

@@ -31,7 +31,7 @@ class Trace(NamedTuple):
     rank: Array  # int32[B, D, C], its beam after the decision, -1 where pruned
 
 
-class Spelled(NamedTuple):
+class Completions(NamedTuple):
     """Completions of B queries, N each; -1 or 0 past the end."""
 
     tokens: Array  # int32[B, N, max_tokens]
@@ -44,7 +44,7 @@ class Spelled(NamedTuple):
 class SearchOutput(NamedTuple):
     """What every method returns; B queries, N beams, best first."""
 
-    tokens: Array  # int32[B, N, max_tokens]; the first five as in `Spelled`
+    tokens: Array  # int32[B, N, max_tokens]; the first five as in `Completions`
     lengths: Array  # int32[B, N]
     log_probs: Array  # float32[B, N, max_tokens]
     events: Array  # int32[B, N, max_tokens, E]
@@ -78,7 +78,7 @@ def new_trace(batch: int, config: SearchConfig) -> Trace:
     )
 
 
-def completions(pool: Pool, paths: Array, max_tokens: int) -> Spelled:
+def completions(pool: Pool, paths: Array, max_tokens: int) -> Completions:
     """What stands along paths, without the root.
 
     Args:
@@ -98,7 +98,7 @@ def completions(pool: Pool, paths: Array, max_tokens: int) -> Spelled:
         found = jnp.where(there, take(array, order), nothing)
         return found.reshape(batch, width, max_tokens, *array.shape[2:])
 
-    return Spelled(
+    return Completions(
         along(pool.tokens, -1),
         lengths.reshape(batch, width),
         along(pool.log_probs, 0),

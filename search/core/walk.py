@@ -14,7 +14,7 @@ from toolprm_jax.grammar import Kind
 from ..grammar import Grammar, Rules, Tracker, advance
 from .allowed import Readers, draw_independent, is_strict, read_all
 from .config import SearchConfig
-from .interfaces import Cache, Lanes, Own, Setup, Status
+from .interfaces import Cache, Lanes, LaneState, Setup, Status
 from .lanes import Rows, first_rows, in_passes, make_lanes, together
 from .pool import Pool, choose, compact, take
 from .sampling import Children, Ranks, best_children, survivors, tempered
@@ -157,7 +157,7 @@ def draw(
 
     own_keys = keys_of(jnp.arange(batch), everyone) if independent else None
 
-    def run(rows: Rows, cache: Cache, children: Children) -> tuple[Lanes, Own, Children]:
+    def run(rows: Rows, cache: Cache, children: Children) -> tuple[Lanes, LaneState, Children]:
         queries = rows.queries
         chosen = jnp.where(
             rows.active, groups.leaders[queries[:, None], jnp.minimum(rows.places, width - 1)], 0

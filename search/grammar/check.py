@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from toolprm_jax.grammar import Kind, Tables
+from toolprm_jax.grammar import Kind, Place, Site, Tables
 
 from .schema import (
     ARRAY,
@@ -25,15 +25,11 @@ from .schema import (
 )
 
 _NOWHERE, _NAME, _KEY, _TEXT = range(4)
-_SITES = {"name": _NAME, "key": _KEY, "text": _TEXT}
+_SITES = {Site.NAME: _NAME, Site.KEY: _KEY, Site.TEXT: _TEXT}
 _BEFORE_VALUE, _IN_FRACTION, _IN_EXPONENT = 1, 2, 4
 _SHIFT, _EMIT = 8, 12  # layout of an action: what is added | shift << 8 | emit << 12
 _CHARACTER, _PAIR = 1, 2
 _ESCAPES = {ord(a): ord(b) for a, b in zip('"\\/bfnrt', '"\\/\b\f\n\r\t', strict=True)}
-_STATES = (
-    "", "body", "esc", "u1", "u2", "u3", "u4", "ud", "hi3", "hi4", "lo_esc", "lo_u", "lo1", "lo2",
-    "lo3", "lo4", "cont1", "cont2", "cont3", "e0", "ed", "f0", "f4",
-)  # fmt: skip
 _FIRST_BYTES = {b'"': STRING, b"-0123456789": INTEGER, b"tf": BOOLEAN, b"n": NULL, b"[": ARRAY,
                 b"{": OBJECT}  # fmt: skip
 
@@ -42,9 +38,9 @@ class StringTables(NamedTuple):
     """What the grammar's modes and bytes mean for strings and values."""
 
     sites: Array  # int32[modes], the string that a mode stands in
-    states: Array  # int32[modes], where in the string
+    states: Array  # int32[modes], where in the string, a `Place`
     roles: Array  # int32[modes], bits
-    actions: Array  # int32[states * 256], what a byte adds to the code point
+    actions: Array  # int32[places * 256], what a byte adds to the code point
     first_bytes: Array  # int32[257], type of the value that starts with a byte
 
 
@@ -62,23 +58,18 @@ class Check(NamedTuple):
 
 def string_tables(tables: Tables) -> StringTables:
     """The tables of a dress."""
-    sites = np.zeros(tables.num_modes, np.int32)
-    states = np.zeros(tables.num_modes, np.int32)
-    roles = np.zeros(tables.num_modes, np.int32)
-    named = {"value": _BEFORE_VALUE, "number.frac": _IN_FRACTION, "number.exp": _IN_EXPONENT}
-    for mode, name in enumerate(tables.names):
-        name = name.removeprefix("fenced:")
-        site, _, state = name.rpartition(".")
-        if site in _SITES:
-            sites[mode] = _SITES[site]
-            states[mode] = _STATES.index(state)
-        roles[mode] = named.get(name, 0)
-    actions = np.zeros((len(_STATES), 256), np.int32)
+    places = np.asarray(tables.places, np.int32)
+    sites = np.asarray([_SITES.get(site, _NOWHERE) for site in tables.sites], np.int32)
+    states = np.where(sites == _NOWHERE, Place.NOWHERE, places)
+    roles = np.where(np.asarray(tables.sites) == Site.VALUE, _BEFORE_VALUE, 0)
+    roles = np.where(places == Place.FRACTION, _IN_FRACTION, roles)
+    roles = np.where(places == Place.EXPONENT, _IN_EXPONENT, roles)
+    actions = np.zeros((len(Place), 256), np.int32)
 
-    def act(state: str, symbols: bytes, adds: dict[int, int], shift: int, emit: int) -> None:
+    def act(place: str, symbols: bytes, adds: dict[int, int], shift: int, emit: int) -> None:
         for byte in symbols:
             entry = adds.get(byte, byte) | shift << _SHIFT | emit << _EMIT
-            actions[_STATES.index(state), byte] = entry
+            actions[Place[place.upper()], byte] = entry
 
     plain = bytes(set(range(0x20, 0x80)) - set(b'"\\'))
     act("body", plain, {}, 0, _CHARACTER)
@@ -97,7 +88,12 @@ def string_tables(tables: Tables) -> StringTables:
     first = np.zeros(257, np.int32)
     for symbols, bits in _FIRST_BYTES.items():
         first[list(symbols)] = bits
-    return StringTables(*map(jnp.asarray, (sites, states, roles, actions.reshape(-1), first)))
+    return StringTables(
+        *(
+            jnp.asarray(array, jnp.int32)
+            for array in (sites, states, roles, actions.reshape(-1), first)
+        )
+    )
 
 
 def new_check(schema: Schema, width: int) -> Check:

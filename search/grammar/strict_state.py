@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from toolprm_jax.grammar import MAX_DEPTH, Tables
+from toolprm_jax.grammar import MAX_DEPTH, Place, Site, Tables
 
 from .strict_compile import MOST
 from .strict_nodes import ARRAY, BOUNDLESS, FALSE, NULL, NUMBER, OBJECT, STRING, TRUE
@@ -24,13 +24,16 @@ class Role(IntEnum):
 
 
 _ROLES = {
-    "call_open": Role.CALL, "before_call": Role.CALL, "name_value": Role.NAME_START,
-    "args_value": Role.ARGS_START, "object_open": Role.OBJECT_OPEN, "args_open": Role.OBJECT_OPEN,
-    "inner_next": Role.OBJECT_NEXT, "args_next": Role.OBJECT_NEXT, "value": Role.VALUE,
-    "array_open": Role.VALUE, "after_value": Role.AFTER, "trailing": Role.TRAILING,
+    Site.ELSEWHERE: Role.OTHER, Site.CALL: Role.CALL, Site.NAME_START: Role.NAME_START,
+    Site.NAME: Role.NAME, Site.ARGS_START: Role.ARGS_START, Site.ARGS_OPEN: Role.OBJECT_OPEN,
+    Site.OBJECT_OPEN: Role.OBJECT_OPEN, Site.ARGS_NEXT: Role.OBJECT_NEXT,
+    Site.INNER_NEXT: Role.OBJECT_NEXT, Site.KEY: Role.KEY, Site.INNER_KEY: Role.KEY,
+    Site.VALUE: Role.VALUE, Site.ARRAY_OPEN: Role.VALUE, Site.TEXT: Role.TEXT,
+    Site.NUMBER: Role.NUMBER, Site.AFTER_VALUE: Role.AFTER, Site.TRAILING: Role.TRAILING,
 }  # fmt: skip
-_SITES = {"name": Role.NAME, "key": Role.KEY, "inner_key": Role.KEY, "text": Role.TEXT,
-          "number": Role.NUMBER}  # fmt: skip
+# The second half of a surrogate pair belongs to its escape.
+_DIGITS = (Place.U1, Place.U2, Place.U3, Place.U4, Place.UD, Place.HI3, Place.HI4, Place.LO_ESC,
+           Place.LO_U, Place.LO1, Place.LO2, Place.LO3, Place.LO4)  # fmt: skip
 INSIDE, BODY, DIGIT = range(3)  # where in a string: else, between characters, in \u's digits
 _FIRST_BYTES = {b'"': STRING, b"-0123456789": NUMBER, b"t": TRUE, b"f": FALSE, b"n": NULL,
                 b"[": ARRAY, b"{": OBJECT}  # fmt: skip
@@ -60,17 +63,9 @@ class Strict(NamedTuple):
 
 def strict_modes(tables: Tables) -> StrictModes:
     """The tables of a dress."""
-    roles = np.zeros(tables.num_modes, np.int32)
-    places = np.zeros(tables.num_modes, np.int32)
-    for mode, name in enumerate(tables.names):
-        name = name.removeprefix("fenced:")
-        site, _, state = name.rpartition(".")
-        roles[mode] = _SITES.get(site, _ROLES.get(name, Role.OTHER))
-        if site in _SITES:
-            is_digit = state[0] in "uhl" and state != "lo_esc" and state != "lo_u"
-            places[mode] = BODY if state == "body" else DIGIT if is_digit else INSIDE
-            # The second half of a pair belongs to its escape.
-            places[mode] = DIGIT if state in ("lo_esc", "lo_u") else places[mode]
+    roles = np.asarray([_ROLES[site] for site in tables.sites], np.int32)
+    named = {Place.BODY: BODY, **dict.fromkeys(_DIGITS, DIGIT)}
+    places = np.asarray([named.get(place, INSIDE) for place in tables.places], np.int32)
     kinds = np.full(257, -1, np.int32)
     for symbols, kind in _FIRST_BYTES.items():
         kinds[list(symbols)] = kind

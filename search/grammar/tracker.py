@@ -21,8 +21,9 @@ from toolprm_jax.grammar import (
     OP_PUSH_ARRAY,
     OP_PUSH_OBJECT,
     OP_SHIFT,
-    ArgumentsKey,
     Dress,
+    Place,
+    Site,
     Tables,
     tables,
 )
@@ -76,19 +77,15 @@ class Tracker(NamedTuple):
         return self.mode == 0
 
 
-def make_grammar(
-    codec: Codec, embedding_rows: int, arguments_key: ArgumentsKey = "arguments"
-) -> Grammar:
+def make_grammar(codec: Codec, embedding_rows: int) -> Grammar:
     """The grammar of a codec's template over its vocabulary.
 
     Args:
       codec: tokenizer, template and contract.
       embedding_rows: V, the rows of the policy's embedding.
-      arguments_key: as in `grammar.tables`.
     """
-    pieces = codec.pieces
     return grammar_from_pieces(
-        pieces, embedding_rows, codec.contract.end_of_text, codec.template.dress, arguments_key
+        codec.pieces, embedding_rows, codec.contract.end_of_text, codec.template.dress
     )
 
 
@@ -97,10 +94,9 @@ def grammar_from_pieces(
     rows: int,
     end_of_text: int,
     dress: Dress,
-    arguments_key: ArgumentsKey = "arguments",
 ) -> Grammar:
     """As `make_grammar`, from the bytes of every token."""
-    built = tables(dress, arguments_key)
+    built = tables(dress)
     table, lengths = byte_table(pieces, rows)
     return Grammar(
         transitions=jnp.asarray(np.asarray(built.transitions, np.int32)),
@@ -117,10 +113,9 @@ def grammar_from_pieces(
 
 def _plain(built: Tables, table: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Tokens that lead from a string's body into the same string, bool[V]."""
-    names = built.names
-    body = names.index("text.body")
-    transitions = np.asarray(built.transitions, np.int32).reshape(3, len(names), NUM_BYTES)[0]
-    is_text = np.asarray([name.startswith("text.") for name in names])
+    is_text = np.asarray(built.sites) == Site.TEXT
+    body = np.flatnonzero(is_text & (np.asarray(built.places) == Place.BODY))[0]
+    transitions = np.asarray(built.transitions, np.int32).reshape(3, -1, NUM_BYTES)[0]
     mode = np.full(len(table), body)
     stays = lengths > 0
     for at in range(table.shape[1]):

@@ -26,7 +26,7 @@ from toolprm_jax.records.readers import read_records, record_to_json
 from toolprm_jax.records.types import GoldCall, Record, Tool
 
 NAMES = ("f", "g", "ä", "h.i", '"', "j\\k", "\U0001f600", " ")
-DRESSES: tuple[Dress, ...] = ("list", "tool_call")
+DRESSES: tuple[Dress, ...] = ("list", "tool_call", "llama")
 
 
 def random_value(rng: random.Random, depth: int = 2) -> Any:

@@ -50,6 +50,10 @@ def test_only_the_gold_tools_decide() -> None:
     assert split_of(record("x", [*train, *test], train[0].name, train[1].name)) == "train"
     assert split_of(record("x", [*train, *test], test[0].name, test[0].name)) == "test"
     assert split_of(record("x", TOOLS, train[0].name, test[0].name)) == "straddling"
+    by_query = [record("x", TOOLS, train[0].name, query=f"q{i}") for i in range(300)]
+    sides = [split_of(each, "query") for each in by_query]
+    assert 10 < sides.count("test") < 60
+    assert sides.count("train") == 300 - sides.count("test")
     none = [split_of(record(f"r{i}", TOOLS, query=f"q{i}")) for i in range(100)]
     assert set(none) == {"train", "test"}
     assert split_of(record("other id", TOOLS[:1], query="q3")) == none[3]

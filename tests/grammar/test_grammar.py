@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.runner import advance, explain, initial, parse_calls, run
-from toolprm_jax.grammar.types import EOT, MAX_DEPTH, Dress, Kind, pack, unpack
+from toolprm_jax.grammar.types import EOT, MAX_DEPTH, Dress, Kind, Site, pack, unpack
 
 LIST, TOOL_CALL = tables("list"), tables("tool_call")
-DRESSES: list[Dress] = ["list", "tool_call"]
+LLAMA = tables("llama")
+DRESSES: list[Dress] = ["list", "tool_call", "llama"]
 
 scalars = (
     st.none()
@@ -63,8 +63,22 @@ def dressed(calls: list[dict[str, Any]], dress: Dress, draw: Any) -> bytes:
         text = spell(calls, draw)
         fence = draw(st.sampled_from(["", "```", "```json\n"]))
         return f"{fence}{text}{'```' if fence else ''}\n".encode()
+    if dress == "llama":
+        key = draw(st.sampled_from(["parameters", "arguments"]))
+        spelled = [spell({"name": c["name"], key: c["arguments"]}, draw) for c in calls]
+        return (
+            draw(st.sampled_from(["", "\n", "<|python_tag|>" * bool(calls)])) + " ; ".join(spelled)
+        ).encode()
     blocks = [f"<tool_call>{spell(call, draw)}</tool_call>" for call in calls]
-    return (draw(st.sampled_from(["", "I call: ", "<tool_", "ä<<"])) + "\n".join(blocks)).encode()
+    before = [
+        "",
+        "I call: ",
+        "<tool_",
+        "ä<<",
+        "<think>so <tool_call></think>\n",
+        "<th<think></think>",
+    ]
+    return (draw(st.sampled_from(before)) + "\n".join(blocks)).encode()
 
 
 def expected_kinds(calls: list[dict[str, Any]]) -> list[Kind]:
@@ -332,20 +346,76 @@ BLOCK = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
 
 
 @pytest.mark.parametrize(
-    "text", [BLOCK + " done", BLOCK[:-1], BLOCK + "<tool", "\ud800", BLOCK + "]", BLOCK * 2 + "<<"]
+    "text",
+    [
+        BLOCK[:-1],
+        "\ud800",
+        BLOCK + "\ud800",
+        BLOCK + " so <tool_call>no</tool_call>",
+        BLOCK[:-12] + "<think></think></tool_call>",
+    ],
 )
 def test_broken_blocks_die(text: str) -> None:
     data = text.encode("utf-8", "surrogatepass")
     assert run(TOOL_CALL, data, eot=True).died_at is not None
 
 
-def test_parameters_is_read_as_arguments_only_where_asked() -> None:
-    data = b'[{"name": "f", "parameters": {"x": 1}}, {"name": "g", "arguments": {}}]'
-    llama = tables("list", "parameters")
-    assert not run(LIST, data, eot=True).accepted
-    assert [c.pairs for c in parse_calls(llama, data)] == [[("x", 1)], []]
-    both = b'[{"name": "f", "arguments": {}, "parameters": {}}]'
-    assert not run(llama, both, eot=True).accepted
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        (BLOCK + " done", 1),
+        (BLOCK + "<|im_end|>", 1),
+        (BLOCK + "<tool", 1),
+        (BLOCK * 2 + "<<", 2),
+        (BLOCK + "ä" + BLOCK, 2),
+        (BLOCK + "<tool_ca" + BLOCK + "\n" + BLOCK, 3),
+        (BLOCK + "<think>" + BLOCK + "</think>", 1),
+        (BLOCK + "\n<think>again</think>" + BLOCK, 2),
+    ],
+)
+def test_text_between_and_after_blocks_is_reported(text: str, calls: int) -> None:
+    result = run(TOOL_CALL, text.encode(), eot=True)
+    assert result.accepted
+    assert result.trailing
+    assert [kind for kind, _ in result.events].count(Kind.FUNC_FINISH) == calls
+    assert len(parse_calls(TOOL_CALL, text.encode())) == calls
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", BLOCK, "<tool_call>", "<", "ä", " "])))
+def test_thoughts_are_skipped_whole(parts: list[str]) -> None:
+    thought = "".join(parts).replace("</think>", "")
+    data = f"Hm.<think>{thought}</think>\n{BLOCK}".encode()
+    result = run(TOOL_CALL, data, eot=True)
+    assert result.accepted
+    assert not result.trailing
+    assert [call.name for call in parse_calls(TOOL_CALL, data)] == ["f"]
+
+
+def test_llama_writes_parameters_for_arguments() -> None:
+    data = b'{"name": "f", "parameters": {"x": 1}}; {"name": "g", "arguments": {}}'
+    assert not run(LIST, b"[" + data.replace(b";", b",") + b"]", eot=True).accepted
+    assert [c.pairs for c in parse_calls(LLAMA, data)] == [[("x", 1)], []]
+    both = b'{"name": "f", "arguments": {}, "parameters": {}}'
+    assert not run(LLAMA, both, eot=True).accepted
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        ("", True),
+        ("Oslo is cold today: {x}", True),
+        ("<|python_tag", True),
+        ("<|python_tag|>", False),
+        ('{"name": "f"', False),
+        ('{"name": "f", "parameters": {}};', False),
+        ('{"name": "f", "parameters": {}} so', False),
+        ("ä\ud800", False),
+    ],
+)
+def test_llama_text_is_no_call(text: str, accepted: bool) -> None:
+    data = text.encode("utf-8", "surrogatepass")
+    assert run(LLAMA, data, eot=True).accepted == accepted
+    assert not any(call.finished for call in parse_calls(LLAMA, data)) or not accepted
 
 
 def test_several_decisions_fire_on_one_byte_in_order() -> None:
@@ -402,13 +472,35 @@ def test_tables_are_closed_and_dead_stays_dead(dress: Dress) -> None:
     assert tables(dress) is table
 
 
-def test_modes_are_named_after_their_site() -> None:
-    sites = {re.sub(r"^fenced:", "", name).split(".")[0] for name in LIST.names}
-    assert {"name", "key", "inner_key", "text"} <= sites
+@pytest.mark.parametrize("dress", DRESSES)
+def test_sites_say_what_modes_stand_in(dress: Dress) -> None:
+    table = tables(dress)
+    opening = {"list": "[", "tool_call": "<tool_call>", "llama": ""}[dress]
+    state, _ = advance(table, initial(table), opening.encode())
+    pieces = [
+        ("{", Site.CALL), ('"name":', Site.NAME_START), ('"f', Site.NAME),
+        ('","parameters":' if dress == "llama" else '","arguments":', Site.ARGS_START),
+        ("{", Site.ARGS_OPEN), ('"k', Site.KEY), ('":', Site.VALUE), ("{", Site.OBJECT_OPEN),
+        ('"i', Site.INNER_KEY), ('":', Site.VALUE), ("[", Site.ARRAY_OPEN), ('"t', Site.TEXT),
+        ('"', Site.AFTER_VALUE), (",", Site.VALUE), ("1.5", Site.NUMBER), ("]", Site.AFTER_VALUE),
+        (",", Site.INNER_NEXT), ('"j":1}', Site.AFTER_VALUE), (",", Site.ARGS_NEXT),
+    ]  # fmt: skip
+    for piece, site in pieces:
+        state, _ = advance(table, state, piece.encode())
+        assert table.sites[state.mode] is site, piece
+
+
+def test_places_say_where_in_a_string_or_number_a_mode_stands() -> None:
+    head = b'[{"name": "f", "arguments": {"x": '
+    for text, place in {
+        '"a': "BODY", '"\\': "ESC", '"\\u': "U1", '"\\u1': "U2", '"\\ud': "UD",
+        '"\\ud8': "HI3", '"\\ud83d': "LO_ESC", '"\\ud83d\\': "LO_U", '"\\ud83d\\u': "LO1",
+        "1": "NOWHERE", "1.": "NOWHERE", "1.5": "FRACTION", "1.5e": "EXPONENT",
+    }.items():  # fmt: skip
+        state, _ = advance(LIST, initial(LIST), head + text.encode())
+        assert LIST.places[state.mode].name == place, text
 
 
 def test_unknown_dresses_are_refused() -> None:
     with pytest.raises(ValueError, match="dress: expected"):
         tables("xml")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="arguments_key: expected"):
-        tables("list", "args")  # pyright: ignore[reportArgumentType]

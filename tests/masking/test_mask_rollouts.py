@@ -10,7 +10,7 @@ import pytest
 
 from toolprm_jax.annotation.corruption import corruptions, gold_completion
 from toolprm_jax.annotation.labels import label_completion
-from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.runner import parse_calls
 from toolprm_jax.grammar.types import Dress
 from toolprm_jax.masking.mask import chosen, main
@@ -32,7 +32,7 @@ RECORD = Record(
     (Tool("weather", "d", SCHEMA), Tool("now", "", {})),
     (GoldCall.exact(Call("weather", {"city": "Oslo", "where": {"low": 1}})),),
 )
-DRESSES: tuple[Dress, ...] = ("list", "tool_call")
+DRESSES: tuple[Dress, ...] = ("list", "tool_call", "llama")
 
 
 def assert_same_labels(record: Record, masked: Masked, text: str, dress: Dress) -> None:

@@ -31,7 +31,7 @@ from search.host.runs import run_methods
 from search.host.searcher import Searcher
 from search.methods import GUIDED, Method, method_config, sample_rollouts, search
 from toolprm_jax.annotation.labels import GRANULARITY
-from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.runner import run
 from toolprm_jax.grammar.types import Kind
 from toolprm_jax.model.decoder import Decoder

@@ -16,7 +16,7 @@ from search.core.interfaces import Lanes, Memory, Setup
 from search.core.output import SearchOutput
 from search.grammar.schema import Schema
 from search.grammar.tracker import grammar_from_pieces
-from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.types import Kind
 
 PIECES: list[bytes | None] = [

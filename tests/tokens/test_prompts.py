@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.runner import run
 from toolprm_jax.records.readers import read_records
 from toolprm_jax.records.types import DataError, GoldCall, Record, Tool
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.contract import ContractError, make_contract
 from toolprm_jax.tokens.prompts import TEMPLATES, chat_messages, chat_tools, get_template
+from toolprm_jax.tokens.trl import prompt_text
 
 RECORD = Record(
     id="0",
@@ -208,5 +209,59 @@ def test_gold_completions_are_accepted_in_the_templates_dress(
 
 
 def test_an_unknown_template_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(DataError, match="'llama'; expected one of hammer, qwen, qwen3, chat_"):
+    with pytest.raises(
+        DataError, match="'llama'; expected one of hammer, qwen, qwen3, llama3, chat_"
+    ):
         get_template("llama")
+
+
+def llama_chat_template() -> str:
+    """What Llama 3.1's template writes for a conversation with tools."""
+    head = (
+        "Given the following functions, please respond with a JSON for a function call with its "
+        "proper arguments that best answers the given prompt.\n\nRespond in the format "
+        '{"name": function name, "parameters": dictionary of argument name and its value}.'
+        "Do not use variables.\n\n"
+    )
+    template = (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nEnvironment: ipython\n"
+        "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+        "{% set ns = namespace(first=0, told=0) %}{% if messages[0].role == 'system' %}"
+        "{% set ns.first = 1 %}{{ messages[0].content | trim }}{% endif %}<|eot_id|>"
+        "{% for m in messages[ns.first:] %}<|start_header_id|>"
+        "{{ 'ipython' if m.role == 'tool' else m.role }}<|end_header_id|>\n\n"
+        "{% if m.role == 'tool' %}{{ m.content | tojson }}"
+        "{% elif m.tool_calls %}"
+        '{"name": "{{ m.tool_calls[0].function.name }}", "parameters": '
+        "{{ m.tool_calls[0].function.arguments | tojson }}}"
+        "{% else %}{% if not ns.told %}{% set ns.told = 1 %}"
+        + head
+        + "{% for tool in tools %}{{ tool | tojson(indent=4) }}\n\n{% endfor %}{% endif %}"
+        "{{ m.content | trim }}{% endif %}<|eot_id|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+    )
+    return template.replace("%}\n", "%}{{ '\\n' }}")
+
+
+LLAMA_SPECIALS = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+
+
+@pytest.mark.parametrize("record", [RECORD, HISTORY])
+def test_the_llama_template_is_the_chat_template_of_the_models(
+    record: Record, small_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    tokenizer = copy.deepcopy(small_tokenizer)
+    tokenizer.add_tokens(LLAMA_SPECIALS, special_tokens=True)
+    tokenizer.chat_template = llama_chat_template()
+    messages = [dict(message) for message in record.messages]
+    for message in messages:  # the models call one tool a turn
+        message["content"] = f" {message['content']}\n" if message["content"] else ""
+        if "calls" in message:
+            message["calls"] = message["calls"][:1]
+    record = record.with_(messages=tuple(messages))
+    codec = Codec(tokenizer, make_contract(tokenizer, 4096, "llama3"))
+    expected = rendered(tokenizer, record)
+    assert tokenizer.decode(codec.prompt(record)) == tokenizer.decode(expected)
+    assert codec.prompt(record) == expected
+    text = prompt_text(record, codec.template)
+    assert text == tokenizer.decode(expected)

@@ -29,8 +29,8 @@ from toolprm_jax.tokens.contract import Contract, ContractError
 from train.checkpoint import Checkpoints, RunFiles
 from train.data import to_device, tree_stream
 from train.step import (
+    Trainable,
     TrainState,
-    Tuned,
     init_state,
     make_objective,
     make_optimizer,
@@ -62,7 +62,7 @@ def saved(tmp_path: Path, model: Any, files: RunFiles) -> tuple[Path, dict[int, 
     checkpoints = Checkpoints(tmp_path / "c", files, keep=2)
     for step in (1, 2, 3):
         next(data)
-        state = init_state(one_device(), Tuned(model), OPTIMIZER, jax.random.key(step))
+        state = init_state(one_device(), Trainable(model), OPTIMIZER, jax.random.key(step))
         states[step] = state._replace(step=jax.numpy.int32(step))
         checkpoints.save(step, states[step], data)
     checkpoints.close()
@@ -91,7 +91,7 @@ def test_restore_is_exact_on_any_mesh(
     folder, states = saved
     assert sorted(p.name for p in folder.iterdir()) == ["2", "3"]
     mesh = one_device() if shape is None else make_mesh(*shape)
-    abstract, shardings = state_shardings(mesh, Tuned(model), OPTIMIZER)
+    abstract, shardings = state_shardings(mesh, Trainable(model), OPTIMIZER)
     data, other = stream(), stream()
     checkpoints = Checkpoints(folder, files, keep=2)
     restored = checkpoints.restore(abstract, data)
@@ -135,7 +135,7 @@ def test_a_flipped_bit_is_found_and_the_one_before_used(
     checkpoints = Checkpoints(folder, files, keep=2)
     with caplog.at_level(logging.WARNING):
         restored = checkpoints.restore(
-            state_shardings(one_device(), Tuned(model), OPTIMIZER)[0], data
+            state_shardings(one_device(), Trainable(model), OPTIMIZER)[0], data
         )
     assert restored is not None
     assert restored[0] == 2
@@ -178,15 +178,20 @@ def test_a_run_stopped_at_20_random_steps_ends_like_an_unbroken_one(
     make_trees: Any,
 ) -> None:
     mesh, source = one_device(), list_source([[tree] for tree in make_trees(0, 40)])
-    step = make_train_step(mesh, Tuned(model), make_objective("prm", model, contract), OPTIMIZER)
-    abstract, _ = state_shardings(mesh, Tuned(model), OPTIMIZER)
+    step = make_train_step(
+        mesh, Trainable(model), make_objective("prm", model, contract), OPTIMIZER
+    )
+    abstract, _ = state_shardings(mesh, Trainable(model), OPTIMIZER)
     total, every = 48, 4
 
     def run_to(stop: int, folder: Path) -> TrainState:
         data = tree_stream(source, row_length=48, rows=2, seed=3)
         checkpoints = Checkpoints(folder, files, keep=1)
         restored = checkpoints.restore(abstract, data)
-        at, state = restored or (0, init_state(mesh, Tuned(model), OPTIMIZER, jax.random.key(0)))
+        at, state = restored or (
+            0,
+            init_state(mesh, Trainable(model), OPTIMIZER, jax.random.key(0)),
+        )
         for now in range(at + 1, stop + 1):
             state, _ = step(state, to_device(next(data).batch, batch_sharding(mesh), 1))
             if now % every == 0 and folder.name == "broken":
@@ -203,7 +208,7 @@ def test_a_run_stopped_at_20_random_steps_ends_like_an_unbroken_one(
 
 def test_the_best_are_kept_beside_the_newest(tmp_path: Path, model: Any, files: RunFiles) -> None:
     folder, data = tmp_path / "c", stream()
-    state = init_state(one_device(), Tuned(model), OPTIMIZER, jax.random.key(0))
+    state = init_state(one_device(), Trainable(model), OPTIMIZER, jax.random.key(0))
     # Step 2 was not measured; a resumed run compares with what the one before left.
     for losses in ({1: 0.5, 2: None, 3: 0.2}, {4: 0.3, 5: 0.4}):
         checkpoints = Checkpoints(folder, files, keep=1, keep_best=2)
@@ -225,7 +230,7 @@ def test_another_contract_is_an_error(
     data = stream()
     checkpoints = Checkpoints(saved[0], other, keep=2)
     with pytest.raises(ContractError, match="target is 'label' in one, 'prefix' in the other"):
-        checkpoints.restore(state_shardings(one_device(), Tuned(model), OPTIMIZER)[0], data)
+        checkpoints.restore(state_shardings(one_device(), Trainable(model), OPTIMIZER)[0], data)
     checkpoints.close()
     data.close()
 

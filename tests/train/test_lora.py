@@ -30,7 +30,7 @@ from train.build import build_start
 from train.data import to_device
 from train.main import load_config, main
 from train.step import (
-    Tuned,
+    Trainable,
     init_state,
     make_objective,
     make_optimizer,
@@ -149,7 +149,7 @@ def test_sharded_equals_one_device(shape: Any, model: Any, contract: Any, make_t
     """Whatever the mesh, a step of the adapter is the same, and the base comes back untouched."""
     config = replace(model.config, dtype="float32")
     lora = Lora(4, 8.0, token_ids=contract.marker_ids)
-    tuned = Tuned(with_lora(config, lora), lora)
+    trainable = Trainable(with_lora(config, lora), lora)
     frozen = init_params(config, jax.random.key(0))
     opt = make_optimizer(make_schedule(1e-2, 1, 10, 0.1), 0.01, 1.0, 0.9, 0.95)
     batch = pack(make_trees(0, 24), 64)
@@ -158,10 +158,10 @@ def test_sharded_equals_one_device(shape: Any, model: Any, contract: Any, make_t
     batch = batch._make(column[:rows] for column in batch)
 
     def after(mesh: jax.sharding.Mesh) -> Any:
-        objective = make_objective("prm", tuned.model, contract)
-        step = make_train_step(mesh, tuned, objective, opt)
+        objective = make_objective("prm", trainable.model, contract)
+        step = make_train_step(mesh, trainable, objective, opt)
         base = jax.tree.map(np.array, frozen)
-        state = init_state(mesh, tuned, opt, jax.random.key(1), frozen=base)
+        state = init_state(mesh, trainable, opt, jax.random.key(1), frozen=base)
         for _ in range(3):
             state, _ = step(state, to_device(batch, batch_sharding(mesh), 1))
         jax.tree.map(np.testing.assert_array_equal, state.frozen, frozen)

@@ -18,7 +18,7 @@ from toolprm_jax.records.types import DataError
 from train.build import Config
 from train.main import load_config, main, override
 from train.plan import plan_training
-from train.step import Tuned, init_state
+from train.step import Trainable, init_state
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SHAPE = DecoderConfig(
@@ -49,7 +49,7 @@ def bytes_here(tree: Any) -> int:
 def test_the_plan_counts_what_a_device_holds(init: str) -> None:
     mesh = make_mesh(1, 8)
     plan, facts = plan_training(shrunk(init, settings={"mesh.fsdp": 8}), mesh)
-    state = init_state(mesh, Tuned(Decoder(SHAPE)), optax.adamw(1e-3), jax.random.key(0))
+    state = init_state(mesh, Trainable(Decoder(SHAPE)), optax.adamw(1e-3), jax.random.key(0))
     assert plan.parts["parameters"] == bytes_here(state.params)
     assert plan.parts["optimizer"] == pytest.approx(bytes_here(state.opt_state), abs=64)
     assert plan.parts["batch"] == 7 * 4 * 16 * 64 // 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -215,6 +216,10 @@ def test_a_relative_workdir_a_profile_and_no_resuming(
 
 def test_a_bucket_stays_a_bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"buckets need gcsfs: pip install .*\[gcs\]"):
+        absolute_path("gs://bucket/runs/1")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     path = absolute_path("gs://bucket/runs/1")
     assert str(path / "checkpoints") == "gs://bucket/runs/1/checkpoints"
     assert absolute_path("runs/1") == epath.Path(tmp_path / "runs" / "1")

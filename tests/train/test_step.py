@@ -16,8 +16,8 @@ from toolprm_jax.model.sharding import AXES, batch_sharding, make_mesh, param_sh
 from toolprm_jax.tokens.tree import TreeBatch, pack
 from train.data import to_device
 from train.step import (
+    Trainable,
     TrainState,
-    Tuned,
     init_state,
     make_eval_step,
     make_evaluation,
@@ -53,8 +53,8 @@ def steps(
     mesh: Mesh, model: Any, contract: Any, batch: TreeBatch, *, parts: int, name: str, count: int
 ) -> tuple[TrainState, dict[str, Any]]:
     opt = optimizer()
-    step = make_train_step(mesh, Tuned(model), make_objective(name, model, contract), opt)
-    state = init_state(mesh, Tuned(model), opt, jax.random.key(0))
+    step = make_train_step(mesh, Trainable(model), make_objective(name, model, contract), opt)
+    state = init_state(mesh, Trainable(model), opt, jax.random.key(0))
     metrics: dict[str, Any] = {}
     for _ in range(count):
         state, metrics = step(state, to_device(batch, batch_sharding(mesh), parts))
@@ -117,8 +117,8 @@ def test_activations_are_split_by_rows_and_heads(
         with nn.intercept_methods(look):
             return make_evaluation("prm", model, contract)(params, rows)
 
-    state = init_state(mesh, Tuned(model), opt, jax.random.key(0))
-    evaluate = make_eval_step(mesh, Tuned(model), evaluation, opt)
+    state = init_state(mesh, Trainable(model), opt, jax.random.key(0))
+    evaluate = make_eval_step(mesh, Trainable(model), evaluation, opt)
     assert evaluate(state, to_device(batch, batch_sharding(mesh), 1)).shape == (8, ROW)
     rows, tensor = 8 // (shape[0] * shape[1]), shape[2]
     for name in ("embed_tokens", "norm", "input_layernorm", "o_proj", "down_proj"):
@@ -167,9 +167,9 @@ def test_the_loss_falls_and_evaluation_agrees(
     mesh, opt = one_device(), optimizer(3e-2)
     objective = make_objective(name, model, contract)
     batch = to_device(batch_of(make_trees, 2), batch_sharding(mesh), 1)
-    step = make_train_step(mesh, Tuned(model), objective, opt)
-    evaluate = make_eval_step(mesh, Tuned(model), objective, opt)
-    state = init_state(mesh, Tuned(model), opt, jax.random.key(0))
+    step = make_train_step(mesh, Trainable(model), objective, opt)
+    evaluate = make_eval_step(mesh, Trainable(model), objective, opt)
+    state = init_state(mesh, Trainable(model), opt, jax.random.key(0))
     losses = []
     for _ in range(60):
         before = evaluate(state, batch)
@@ -181,7 +181,7 @@ def test_the_loss_falls_and_evaluation_agrees(
 
 def test_weight_decay_reaches_matrices_only(model: Any) -> None:
     mesh, opt = one_device(), optimizer()
-    state = init_state(mesh, Tuned(model), opt, jax.random.key(0))
+    state = init_state(mesh, Trainable(model), opt, jax.random.key(0))
     params = jax.tree.map(jnp.ones_like, state.params)
     zeros = jax.tree.map(jnp.zeros_like, params)
     opt_state = opt.init(params)

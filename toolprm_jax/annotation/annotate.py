@@ -7,11 +7,12 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 
 from ..command import Parser, add_format, command, distinct_files
+from ..grammar import Dress
 from ..records import (
     ROLLOUTS_FORM,
     DataError,
@@ -22,6 +23,7 @@ from ..records import (
 )
 from .rows import Options
 from .shards import SHARD_BYTES, annotate_shards, build_store, join, parts_of
+from .split import SplitBy
 from .statistics import Counts, statistics_table, write_picture
 
 
@@ -73,7 +75,7 @@ def annotate(
 
     Source: arXiv:2510.14703, data collection.
     """
-    rejects = rejects or _rejects_of(out)
+    rejects, options = rejects or _rejects_of(out), options or Options()
     checked_file(records)
     checked_rollouts(rollouts)
     check_place(out)
@@ -87,7 +89,7 @@ def annotate(
             rollouts,
             parts,
             key,
-            options or Options(),
+            options,
             workers=workers or len(os.sched_getaffinity(0)),
             shard_bytes=shard_bytes,
         )
@@ -102,7 +104,7 @@ def annotate(
         whole = parts / "steps.jsonl"  # nothing half-done lies beside `out`, even after a kill
         join([shard.path("steps.jsonl") for shard in shards], whole)
         if tfds_dir is not None:
-            dataset.build(whole, parts / "records.sqlite", tfds_dir)
+            dataset.build(whole, parts / "records.sqlite", tfds_dir, options.split_by)
         if stats is not None:
             write_jsonl(stats, [counts.to_json()])
         if picture is not None:
@@ -156,15 +158,22 @@ def add_labelling_flags(parser: Parser) -> None:
     )
     parser.add_argument(
         "--dress",
-        choices=("list", "tool_call"),
+        choices=get_args(Dress),
         default="list",
-        help="completions are a JSON list (Hammer, default) or <tool_call> blocks (Qwen)",
+        help="completions are a JSON list (Hammer, default), <tool_call> blocks (Qwen) or Llama's",
+    )
+    parser.add_argument(
+        "--split-by",
+        choices=get_args(SplitBy),
+        default="tools",
+        help="what keeps training from testing: the called tools (default), or the query where "
+        "there are few tools",
     )
 
 
 def options_of(args: argparse.Namespace) -> Options:
     """What these flags say."""
-    return Options(args.dress, args.ordered, args.equivalence)
+    return Options(args.dress, args.ordered, args.equivalence, args.split_by)
 
 
 def _rejects_of(out: str) -> str:

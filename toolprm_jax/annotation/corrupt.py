@@ -7,6 +7,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Collection
+from typing import get_args
 
 from tqdm import tqdm
 
@@ -31,7 +32,7 @@ def completions(
       seed: of the choice; the record's id is folded in, so that records don't depend on others.
       num: how many.
       gold_share: probability of the right one, in [0, 1].
-      dress: "list" or "tool_call".
+      dress: how the completions write calls.
       mistakes: kinds that are made.
 
     Returns:
@@ -68,7 +69,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--mistakes", default=",".join(MISTAKES), help="kinds, with commas (default: all)"
     )
-    parser.add_argument("--dress", choices=("list", "tool_call"), default="list")
+    parser.add_argument("--dress", choices=get_args(Dress), default="list")
     parser.add_argument("--out", required=True, help="rollouts file to write")
     return parser
 

@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..grammar import Dress, Kind, run, tables
-from ..records import Call, DataError, Record, dress_calls, spell_calls
+from ..records import (
+    Call,
+    DataError,
+    Record,
+    arguments_key,
+    dress_calls,
+    spell_call,
+    spell_calls,
+)
 from .matching import (
     call_matches,
     exact_match,
@@ -55,7 +63,7 @@ def gold_completion(record: Record, dress: Dress = "list") -> str:
 
     Args:
       record: a record with gold calls.
-      dress: "list" or "tool_call".
+      dress: how the completions write calls.
 
     Returns:
       The text.
@@ -304,7 +312,7 @@ _CALL_EDITS: dict[str, _Edit] = {
 
 def _respell(calls: list[Call], at: int, text: str, dress: Dress) -> str:
     """The calls with call `at` written as `text`."""
-    spelled = [json.dumps(call.to_json(), ensure_ascii=False) for call in calls]
+    spelled = [spell_call(call, dress) for call in calls]
     spelled[at] = text
     return dress_calls(spelled, dress)
 
@@ -317,7 +325,7 @@ def _key_order(calls: list[Call], rng: random.Random, dress: Dress) -> _Written 
     at = _pick(calls, rng, with_arguments=False)
     if at is None:
         return None
-    call = {"arguments": dict(calls[at].arguments), "name": calls[at].name}
+    call = {arguments_key(dress): dict(calls[at].arguments), "name": calls[at].name}
     text = _respell(calls, at, json.dumps(call, ensure_ascii=False), dress)
     return text, _start(calls, at)
 
@@ -333,7 +341,8 @@ def _repeated_parameter(calls: list[Call], rng: random.Random, dress: Dress) -> 
         for name, value in arguments
     )
     name = json.dumps(calls[at].name, ensure_ascii=False)
-    text = _respell(calls, at, f'{{"name": {name}, "arguments": {{{inner}}}}}', dress)
+    call = f'{{"name": {name}, "{arguments_key(dress)}": {{{inner}}}}}'
+    text = _respell(calls, at, call, dress)
     return text, _start(calls, at) + len(arguments)
 
 
@@ -348,7 +357,7 @@ def _truncated(calls: list[Call], rng: random.Random, dress: Dress) -> _Written 
 
 
 def _no_json(calls: list[Call], rng: random.Random, dress: Dress) -> _Written | None:
-    if dress == "tool_call" and not calls:
+    if dress != "list" and not calls:
         return None  # there, text without a call is the right answer
     return rng.choice(("I cannot help with that.", "Sure! Here is the call:", "None of them.")), 0
 
@@ -369,7 +378,7 @@ def corruptions(record: Record, rng: random.Random, dress: Dress = "list") -> It
     Args:
       record: a record with gold calls.
       rng: the only source of randomness.
-      dress: "list" or "tool_call".
+      dress: how the completions write calls.
 
     Yields:
       Completions of which none is right, in the order of `MISTAKES`.

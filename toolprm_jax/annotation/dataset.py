@@ -36,7 +36,7 @@ from ..records import (
     spans_from,
 )
 from .labels import Step
-from .split import SPLITS, split_of
+from .split import SPLITS, SplitBy, split_of
 from .steps_file import step_to_json
 from .store import RecordStore
 
@@ -58,6 +58,7 @@ class ToolprmSteps(tfds.core.ShardBasedBuilder):
       steps: the steps file; `steps.jsonl` in the manual folder if None.
       store: the `RecordStore` of its records; built from `records.jsonl` in the manual folder if
         None.
+      split_by: what keeps the records that train from those that test.
       file_format: only "array_record".
       **kwargs: those of every TFDS builder.
 
@@ -77,12 +78,13 @@ class ToolprmSteps(tfds.core.ShardBasedBuilder):
         *,
         steps: str | os.PathLike[str] | None = None,
         store: str | os.PathLike[str] | None = None,
+        split_by: SplitBy = "tools",
         file_format: str | None = None,
         **kwargs: Any,
     ) -> None:
         if file_format not in (None, "array_record"):
             raise ValueError(f"file_format: expected array_record, found {file_format}")
-        self._steps, self._store = steps, store
+        self._steps, self._store, self._split_by = steps, store, split_by
         self._counted = tfds.core.MetadataDict()
         super().__init__(file_format="array_record", **kwargs)
 
@@ -145,7 +147,7 @@ class ToolprmSteps(tfds.core.ShardBasedBuilder):
         counts: Counter[str] = Counter()
         with RecordStore(store) as records_:
             for start, record, lines in _groups(steps, records_):
-                split = split_of(record)
+                split = split_of(record, self._split_by)
                 if counts[split] % SHARD_EXAMPLES == 0:
                     starts[split].append(start)
                 counts[split] += 1
@@ -161,14 +163,20 @@ class ToolprmSteps(tfds.core.ShardBasedBuilder):
             }
         )
         return {
-            split: [partial(_examples, steps, store, split, start) for start in starts[split]]
+            split: [
+                partial(_examples, steps, store, (split, self._split_by), start)
+                for start in starts[split]
+            ]
             for split in ("train", "test")
             if starts[split]
         }
 
 
 def build(
-    steps: str | os.PathLike[str], store: str | os.PathLike[str], folder: str | os.PathLike[str]
+    steps: str | os.PathLike[str],
+    store: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    split_by: SplitBy = "tools",
 ) -> Path:
     """Builds the dataset; one that is there already is replaced.
 
@@ -176,6 +184,7 @@ def build(
       steps: the steps file.
       store: the `RecordStore` with its records.
       folder: the TFDS data folder.
+      split_by: what keeps the records that train from those that test.
 
     Returns:
       Where the dataset lies, for `tfds.builder_from_directory`.
@@ -183,7 +192,9 @@ def build(
     Raises:
       DataError: no record belongs to a split.
     """
-    make = partial(ToolprmSteps, steps=steps, store=store, data_dir=os.fspath(folder))
+    make = partial(
+        ToolprmSteps, steps=steps, store=store, split_by=split_by, data_dir=os.fspath(folder)
+    )
     place = Path(make().data_dir)
     for old in (place, *place.parent.glob(f"incomplete.*_{place.name}")):  # of a killed run
         shutil.rmtree(old, ignore_errors=True)
@@ -262,12 +273,14 @@ def _id_of(row: Row) -> str:
 def _examples(
     steps: str | os.PathLike[str],
     store: str | os.PathLike[str],
-    split: str,
+    split: tuple[str, SplitBy],
     start: Position,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The examples of one shard; they are keyed by their line in the steps file."""
+    side, by = split
     with RecordStore(store) as records:
-        chosen = (group for group in _groups(steps, records, start) if split_of(group[1]) == split)
+        groups = _groups(steps, records, start)
+        chosen = (group for group in groups if split_of(group[1], by) == side)
         for position, record, lines in islice(chosen, SHARD_EXAMPLES):
             yield position.index, _example(record, lines)
 

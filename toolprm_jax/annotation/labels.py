@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..grammar import (
-    ArgumentsKey,
     Dress,
     Kind,
     Run,
@@ -170,7 +169,6 @@ def label_completion(
     text: str | bytes,
     *,
     dress: Dress = "list",
-    arguments_key: ArgumentsKey = "arguments",
     ordered: bool = False,
     complete: bool = True,
     equivalence: bool = False,
@@ -180,8 +178,7 @@ def label_completion(
     Args:
       record: a record whose gold calls are known.
       text: the completion; offsets count its UTF-8 bytes.
-      dress: how calls are written, "list" or "tool_call".
-      arguments_key: "parameters" also reads that key as "arguments".
+      dress: how calls are written.
       ordered: whether call i must match gold i.
       complete: whether the text ends here; a prefix does not die at its end.
       equivalence: whether values that the schema calls equal (`schema_equal`) are equal.
@@ -199,21 +196,21 @@ def label_completion(
         raise DataError(f"record {record.id}: answers: expected a list of gold calls, found none")
     # A lone surrogate in a str becomes bytes that are no UTF-8, which the grammar then refuses.
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-    tables_ = tables(dress, arguments_key)
+    tables_ = tables(dress)
     result = run(tables_, data, eot=complete)
-    said = _said(result, data)
-    labels = strict = _decide(record, said, ordered, equivalence=False)
+    decisions = _decisions(result, data)
+    labels = strict = _decide(record, decisions, ordered, equivalence=False)
     relaxed = strict
-    if not all(strict) and _bends(record, said):
-        relaxed = _decide(record, said, ordered, equivalence=True)
+    if not all(strict) and _bends(record, decisions):
+        relaxed = _decide(record, decisions, ordered, equivalence=True)
     if equivalence:
         labels = relaxed
     steps: list[Step] = []
     prefix = True
-    for (kind, end, _), label in zip(said, labels, strict=True):
+    for (kind, end, _), label in zip(decisions, labels, strict=True):
         prefix = prefix and label
         steps.append(Step(kind, end, label, prefix))
-    finished = bool(said) and said[-1][0] is Kind.TOTAL_FINISH
+    finished = bool(decisions) and decisions[-1][0] is Kind.TOTAL_FINISH
     if result.died_at is not None:
         end = min(result.died_at + 1, len(data))
         steps.append(Step(Kind.TOTAL_FINISH, end, False, False))
@@ -222,32 +219,32 @@ def label_completion(
         correct=finished and labels[-1],
         error=explain(tables_, result, data),
         trailing=result.trailing,
-        calls=_whole_calls(said),
+        calls=_whole_calls(decisions),
         changed=sum(a != b for a, b in zip(strict, relaxed, strict=True)),
     )
 
 
 # A decision with what it chose: the function's name, (parameter, value), or None.
-_Said = tuple[Kind, int, Any]
+_Decision = tuple[Kind, int, Any]
 
 
-def _said(result: Run, data: bytes) -> list[_Said]:
-    said: list[_Said] = []
+def _decisions(result: Run, data: bytes) -> list[_Decision]:
+    decisions: list[_Decision] = []
     for (kind, end), span in zip(result.events, result.spans, strict=True):
         chosen = None
         if kind is Kind.ARG_VALUE and span is not None:
             chosen = parse_argument(data, span)
         elif kind is Kind.FUNC_NAME and span is not None:
             chosen = parse_name(data, span)
-        said.append((kind, end, chosen))
-    return said
+        decisions.append((kind, end, chosen))
+    return decisions
 
 
-def _bends(record: Record, said: Sequence[_Said]) -> bool:
+def _bends(record: Record, decisions: Sequence[_Decision]) -> bool:
     """Whether some argument equals some gold's by the schema alone; else that changes no label."""
     tools = tools_by_name(record)
     tool, golds = None, []
-    for kind, _, chosen in said:
+    for kind, _, chosen in decisions:
         if kind is Kind.FUNC_NAME:
             tool = tools.get(chosen)
             golds = [gold for gold in record.answers or () if gold.name == chosen]
@@ -263,7 +260,7 @@ def _bends(record: Record, said: Sequence[_Said]) -> bool:
 
 
 def _decide(
-    record: Record, said: Sequence[_Said], ordered: bool, *, equivalence: bool
+    record: Record, decisions: Sequence[_Decision], ordered: bool, *, equivalence: bool
 ) -> list[bool]:
     """The label of every decision."""
     by_schema = record.equality == "bfcl" or equivalence
@@ -275,7 +272,7 @@ def _decide(
         equivalence,
     )
     labels: list[bool] = []
-    for kind, _, chosen in said:
+    for kind, _, chosen in decisions:
         if kind is Kind.ARG_VALUE:
             labels.append(labeller.argument(*chosen))
         elif kind is Kind.FUNC_NAME:
@@ -289,10 +286,10 @@ def _decide(
     return labels
 
 
-def _whole_calls(said: Sequence[_Said]) -> tuple[Call, ...]:
+def _whole_calls(decisions: Sequence[_Decision]) -> tuple[Call, ...]:
     calls: list[Call] = []
     name, arguments = "", {}
-    for kind, _, chosen in said:
+    for kind, _, chosen in decisions:
         if kind is Kind.FUNC_NAME:
             name, arguments = chosen, {}
         elif kind is Kind.ARG_VALUE:

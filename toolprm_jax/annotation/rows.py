@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..grammar import Dress
 from ..records import Record, Reject, Rejects, Row, rollouts_of
 from .labels import Labelled, label_completion
-from .split import split_of
+from .split import SplitBy, split_of
 from .statistics import Counts
 from .steps_file import steps_line
 
@@ -19,14 +19,16 @@ class Options:
     """How completions are labelled.
 
     Attributes:
-      dress: how they write calls, "list" or "tool_call".
+      dress: how they write calls.
       ordered: whether call i must match gold i.
       equivalence: whether values that the schema calls equal are equal.
+      split_by: what keeps the records that train from those that test.
     """
 
     dress: Dress = "list"
     ordered: bool = False
     equivalence: bool = False
+    split_by: SplitBy = "tools"
 
 
 def annotate_row(
@@ -68,7 +70,7 @@ def annotate_row(
             reason = f"id: expected a record with answers, {record_id!r} has none"
         row.reject(reason, reject, completions=len(completions))
         return
-    split = split_of(record)
+    split = split_of(record, options.split_by)
     counts.completions += len(completions)
     known: dict[str, tuple[Labelled, str]] = {}  # samples of one policy repeat a lot
     for index, completion in enumerate(completions):

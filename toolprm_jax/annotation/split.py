@@ -1,4 +1,4 @@
-"""Which records train and which test: by a hash of the tools that the gold calls."""
+"""Which records train and which test: by a hash of the called tools, or of the query."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from typing import Any, Literal
 from ..records import Record, Tool
 
 Split = Literal["train", "test", "straddling"]
+SplitBy = Literal["tools", "query"]
 SPLITS: tuple[Split, ...] = ("train", "test", "straddling")
 
 _TEST_TENTHS = 1  # of 10; the paper's test set holds 10.0 % of its trajectories
 
 
-def split_of(record: Record) -> Split:
-    """The split of a record; no tool that a gold of one split calls is called in the other.
+def split_of(record: Record, by: SplitBy = "tools") -> Split:
+    """The split of a record.
 
-    A tool is known by what function masking leaves of it: its description and the descriptions and
-    types of its parameters; where nothing is described, by its name. Tools that the gold does not
-    call may occur in both splits. A record whose gold is "no call" goes by its query.
+    By tools, no tool that a gold of one split calls is called in the other. A tool is known by what
+    function masking leaves of it: its description and the descriptions and types of its parameters;
+    where nothing is described, by its name. Tools that the gold does not call may occur in both
+    splits. A record whose gold is "no call" goes by its query. By query, where there are too few
+    tools for two splits, the same tools are called in both.
 
     Args:
       record: the record.
+      by: "tools" or "query".
 
     Returns:
       "train" or "test", or "straddling" where its gold calls tools of both.
@@ -32,7 +36,7 @@ def split_of(record: Record) -> Split:
     """
     by_name = {tool.name: tool for tool in reversed(record.tools)}
     called = {gold.name for gold in record.answers or ()}
-    if called:
+    if called and by == "tools":
         keys = {_identity(by_name[name]) if name in by_name else name for name in called}
     else:
         keys = {record.query}

@@ -1,4 +1,4 @@
-from .automaton import tables as tables
+from .dresses import tables as tables
 from .runner import PartialCall as PartialCall
 from .runner import Run as Run
 from .runner import explain as explain
@@ -17,7 +17,8 @@ from .types import OP_POP as OP_POP
 from .types import OP_PUSH_ARRAY as OP_PUSH_ARRAY
 from .types import OP_PUSH_OBJECT as OP_PUSH_OBJECT
 from .types import OP_SHIFT as OP_SHIFT
-from .types import ArgumentsKey as ArgumentsKey
 from .types import Dress as Dress
 from .types import Kind as Kind
+from .types import Place as Place
+from .types import Site as Site
 from .types import Tables as Tables

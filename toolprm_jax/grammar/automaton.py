@@ -1,20 +1,10 @@
-"""The call grammar as byte tables, built from a readable description.
-
-The same tables are run in Python (`grammar.py`) and in JAX (the search), so that a boundary in
-training data is a boundary in search.
-"""
+"""JSON calls as byte automata, built from a readable description."""
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from typing import Any
 
 from .types import (
-    EOT,
-    MODE_MASK,
-    NUM_BYTES,
     NUM_CONTEXTS,
     OP_NONE,
     OP_POP,
@@ -23,10 +13,9 @@ from .types import (
     SPAN_KEY,
     SPAN_NAME,
     SPAN_NONE,
-    ArgumentsKey,
-    Dress,
     Kind,
-    Tables,
+    Place,
+    Site,
     pack,
 )
 
@@ -35,7 +24,7 @@ def _span(low: int, high: int) -> bytes:
     return bytes(range(low, high + 1))
 
 
-_SPACE = b" \t\n\r"
+SPACE = b" \t\n\r"
 _DIGITS = b"0123456789"
 _HEX = b"0123456789abcdefABCDEF"
 _CONTINUATION = _span(0x80, 0xBF)
@@ -62,18 +51,33 @@ _UTF8_NEXT = {
 }
 
 
-class _Builder:
+def _place(state: str) -> Place:
+    return Place[state.upper()]
+
+
+class Builder:
     """Collects modes and edges; an edge that was not given leads to the dead mode 0."""
 
     def __init__(self) -> None:
         self.ids: dict[str, int] = {}
         self.expects: list[str] = []
+        self.sites: list[Site] = []
+        self.places: list[Place] = []
         self.edges: list[list[dict[int, int]]] = []  # [mode][context][byte]
         self.mode("dead", "nothing")
 
-    def mode(self, name: str, expects: str) -> int:
+    def mode(
+        self,
+        name: str,
+        expects: str,
+        site: Site = Site.ELSEWHERE,
+        place: Place = Place.NOWHERE,
+    ) -> int:
+        """A new mode; its name is for error messages."""
         self.ids[name] = len(self.expects)
         self.expects.append(expects)
+        self.sites.append(site)
+        self.places.append(place)
         self.edges.append([{} for _ in range(NUM_CONTEXTS)])
         return self.ids[name]
 
@@ -88,6 +92,7 @@ class _Builder:
         span: int = SPAN_NONE,
         contexts: Iterable[int] = range(NUM_CONTEXTS),
     ) -> None:
+        """Leads from a mode to another on some bytes."""
         event, event2 = [*(kind + 1 for kind in events), 0, 0][:2]
         packed = pack(target, op, event, event2, span)
         symbols = tuple(symbols)
@@ -102,28 +107,53 @@ class _Builder:
             mode = inner
         self.on(mode, text[-1:], target)
 
-    def utf8(self, body: int, site: str) -> None:
-        """Lets `body` read any character above U+007F, strictly."""
+    def utf8(self, bodies: Sequence[int], name: str) -> None:
+        """Lets modes read any character above U+007F, strictly; the first comes after it."""
+        site = self.sites[bodies[0]]
         states = {
-            state: self.mode(f"{site}.{state}", "a UTF-8 continuation byte") for state in _UTF8_NEXT
+            state: self.mode(f"{name}.{state}", "a UTF-8 continuation byte", site, _place(state))
+            for state in _UTF8_NEXT
         }
-        for state, lead in _UTF8_LEAD.items():
-            self.on(body, lead, states[state])
+        for body in bodies:
+            for state, lead in _UTF8_LEAD.items():
+                self.on(body, lead, states[state])
         for state, (symbols, after) in _UTF8_NEXT.items():
-            self.on(states[state], symbols, states[after] if after else body)
+            self.on(states[state], symbols, states[after] if after else bodies[0])
+
+    def text(self, body: int, name: str, words: Mapping[bytes, int]) -> dict[bytes, int]:
+        """Lets `body` read free text until an ASCII word leads elsewhere (Aho and Corasick, 1975).
+
+        Args:
+          body: the mode between characters.
+          name: of the new modes.
+          words: and where they lead; none is part of another.
+
+        Returns:
+          The mode behind every beginning of a word, `body` behind the empty one.
+        """
+        beginnings = sorted({word[:at] for word in words for at in range(1, len(word))})
+        site = self.sites[body]
+        modes = {b"": body}
+        for beginning in beginnings:
+            spelled = f"{name}.{beginning.decode()}"
+            modes[beginning] = self.mode(spelled, "valid UTF-8 text", site)
+        for beginning, mode in modes.items():
+            for byte in range(0x80):
+                read = beginning + bytes([byte])
+                ends = (read[at:] for at in range(len(read) + 1))
+                longest = next(end for end in ends if end in words or end in modes)
+                self.on(mode, [byte], words[longest] if longest in words else modes[longest])
+        self.utf8(list(modes.values()), name)
+        return modes
 
 
-def _string(builder: _Builder, site: str, close: int, events: tuple[Kind, ...] = ()) -> int:
-    r"""A JSON string after its opening quote; returns the mode of its body.
+def _string(
+    builder: Builder, name: str, site: Site, close: int, events: tuple[Kind, ...] = ()
+) -> int:
+    """A JSON string after its opening quote; returns the mode of its body."""
 
-    The states are: `body`; `esc` after a backslash; `u1`..`u4` before the four digits of a
-    \u escape, `ud` before the second digit after a `d`; `hi3`, `hi4` before the last two digits of
-    a high surrogate, then `lo_esc`, `lo_u`, `lo1`..`lo4` the same for its low surrogate, which
-    must follow; and the UTF-8 states `cont1`, `cont2`, `cont3`, `e0`, `ed`, `f0`, `f4`.
-    """
-
-    def state(name: str, expects: str) -> int:
-        return builder.mode(f"{site}.{name}", expects)
+    def state(place: str, expects: str) -> int:
+        return builder.mode(f"{name}.{place}", expects, site, _place(place))
 
     digit = "a hexadecimal digit of a \\u escape"
     low = "the low surrogate \\udc00-\\udfff"
@@ -139,7 +169,7 @@ def _string(builder: _Builder, site: str, close: int, events: tuple[Kind, ...] =
     on(body, _ASCII_TEXT, body)
     on(body, b'"', close, events=events)
     on(body, b"\\", esc)
-    builder.utf8(body, site)
+    builder.utf8([body], name)
     on(esc, b'"\\/bfnrt', body)
     on(esc, b"u", u1)
     on(u1, set(_HEX) - set(b"dD"), u2)
@@ -157,26 +187,26 @@ def _string(builder: _Builder, site: str, close: int, events: tuple[Kind, ...] =
     return body
 
 
-def _value(builder: _Builder, prefix: str, args_next: int, args_closed: int) -> int:
+def _value(builder: Builder, prefix: str, args_next: int, args_closed: int) -> int:
     """A JSON value and what follows it; returns the mode before the value."""
 
-    def mode(name: str, expects: str) -> int:
-        return builder.mode(prefix + name, expects)
+    def mode(name: str, expects: str, site: Site = Site.ELSEWHERE) -> int:
+        return builder.mode(prefix + name, expects, site)
 
     on = builder.on
-    value = mode("value", "a JSON value")
-    after = mode("after_value", "`,` or the closing bracket")
-    array_open = mode("array_open", "a JSON value or `]`")
-    object_open = mode("object_open", "a key or `}`")
-    inner_next = mode("inner_next", "a key of the object")
+    value = mode("value", "a JSON value", Site.VALUE)
+    after = mode("after_value", "`,` or the closing bracket", Site.AFTER_VALUE)
+    array_open = mode("array_open", "a JSON value or `]`", Site.ARRAY_OPEN)
+    object_open = mode("object_open", "a key or `}`", Site.OBJECT_OPEN)
+    inner_next = mode("inner_next", "a key of the object", Site.INNER_NEXT)
     inner_colon = mode("inner_colon", "`:`")
-    on(inner_colon, _SPACE, inner_colon)
+    on(inner_colon, SPACE, inner_colon)
     on(inner_colon, b":", value)
-    text = _string(builder, prefix + "text", after)
-    inner_key = _string(builder, prefix + "inner_key", inner_colon)
+    text = _string(builder, prefix + "text", Site.TEXT, after)
+    inner_key = _string(builder, prefix + "inner_key", Site.INNER_KEY, inner_colon)
 
     def delimiters(ends_value: int) -> None:
-        on(ends_value, _SPACE, after)
+        on(ends_value, SPACE, after)
         on(ends_value, b",", args_next, events=(Kind.ARG_VALUE,), contexts=[0])
         finish = (Kind.ARG_VALUE, Kind.PARAM_FINISH)
         on(ends_value, b"}", args_closed, events=finish, contexts=[0])
@@ -187,8 +217,14 @@ def _value(builder: _Builder, prefix: str, args_next: int, args_closed: int) -> 
 
     delimiters(after)
     numbers = ("neg", "zero", "int", "point", "frac", "exp", "exp_sign", "exp_digits")
+    places = {"frac": Place.FRACTION, "exp": Place.EXPONENT}
     neg, zero, integer, point, frac, exp, exp_sign, exp_digits = (
-        mode(f"number.{name}", "a number's next character or what may follow a number")
+        builder.mode(
+            f"{prefix}number.{name}",
+            "a number's next character or what may follow a number",
+            Site.NUMBER,
+            places.get(name, Place.NOWHERE),
+        )
         for name in numbers
     )
     for ends_value in (zero, integer, frac, exp_digits):
@@ -207,7 +243,7 @@ def _value(builder: _Builder, prefix: str, args_next: int, args_closed: int) -> 
         on(exponent, _DIGITS, exp_digits)
 
     for before in (value, array_open):
-        on(before, _SPACE, before)
+        on(before, SPACE, before)
         on(before, b'"', text)
         on(before, b"-", neg)
         on(before, b"0", zero)
@@ -220,52 +256,60 @@ def _value(builder: _Builder, prefix: str, args_next: int, args_closed: int) -> 
         on(array_open, literal[:1], builder.ids[f"{site}.1"])
     on(array_open, b"]", after, op=OP_POP, contexts=[2])
     for before in (object_open, inner_next):
-        on(before, _SPACE, before)
+        on(before, SPACE, before)
         on(before, b'"', inner_key)
     on(object_open, b"}", after, op=OP_POP, contexts=[1])
     return value
 
 
-def _call(builder: _Builder, prefix: str, after_call: int, arguments_key: ArgumentsKey) -> int:
-    """One call object after its `{`; returns the mode there.
+def call(
+    builder: Builder, prefix: str, after_call: int, keys: Sequence[str] = ("arguments",)
+) -> int:
+    """One call object after its `{`.
 
     The structural keys are spelled plainly: an escape inside them is dead (our choice).
+
+    Args:
+      builder: gets its modes.
+      prefix: of their names.
+      after_call: the mode after its `}`.
+      keys: what the key of the arguments may be.
+
+    Returns:
+      The mode after the `{`.
     """
 
-    def mode(name: str, expects: str) -> int:
-        return builder.mode(prefix + name, expects)
-
-    def spaced(name: str, expects: str) -> int:
-        made = mode(name, expects)
-        builder.on(made, _SPACE, made)
+    def spaced(name: str, expects: str, site: Site = Site.ELSEWHERE) -> int:
+        made = builder.mode(prefix + name, expects, site)
+        builder.on(made, SPACE, made)
         return made
 
     on = builder.on
-    open_ = spaced("call_open", '`"name"`')
+    open_ = spaced("call_open", '`"name"`', Site.CALL)
     name_colon = spaced("name_colon", "`:`")
-    name_value = spaced("name_value", "the function's name, a string")
+    name_value = spaced("name_value", "the function's name, a string", Site.NAME_START)
     after_name = spaced("after_name", "`,`")
-    args_key = spaced("args_key", '`"arguments"`')
+    named = " or ".join(f'`"{key}"`' for key in keys)
+    args_key = spaced("args_key", named)
     args_colon = spaced("args_colon", "`:`")
-    args_value = spaced("args_value", "`{`, the arguments object")
-    args_open = spaced("args_open", "a parameter name or `}`")
-    args_next = spaced("args_next", "a parameter name")
+    args_value = spaced("args_value", "`{`, the arguments object", Site.ARGS_START)
+    args_open = spaced("args_open", "a parameter name or `}`", Site.ARGS_OPEN)
+    args_next = spaced("args_next", "a parameter name", Site.ARGS_NEXT)
     key_colon = spaced("key_colon", "`:`")
     args_closed = spaced("args_closed", "`}`, the end of the call")
 
     builder.literal(open_, b'"name"', name_colon, prefix + "name_key")
     on(name_colon, b":", name_value)
-    name = _string(builder, prefix + "name", after_name, (Kind.FUNC_NAME,))
+    name = _string(builder, prefix + "name", Site.NAME, after_name, (Kind.FUNC_NAME,))
     on(name_value, b'"', name, span=SPAN_NAME)
     on(after_name, b",", args_key)
-    quote = mode("args_key.quote", "`arguments`")
+    quote = builder.mode(prefix + "args_key.quote", named)
     on(args_key, b'"', quote)
-    builder.literal(quote, b'arguments"', args_colon, prefix + "args_key")
-    if arguments_key == "parameters":
-        builder.literal(quote, b'parameters"', args_colon, prefix + "params_key")
+    for word in keys:
+        builder.literal(quote, f'{word}"'.encode(), args_colon, f"{prefix}{word}_key")
     on(args_colon, b":", args_value)
     on(args_value, b"{", args_open)
-    key = _string(builder, prefix + "key", key_colon)
+    key = _string(builder, prefix + "key", Site.KEY, key_colon)
     for before in (args_open, args_next):
         on(before, b'"', key, span=SPAN_KEY)
     on(args_open, b"}", args_closed, events=(Kind.PARAM_FINISH,))
@@ -273,147 +317,3 @@ def _call(builder: _Builder, prefix: str, after_call: int, arguments_key: Argume
     on(key_colon, b":", value)
     on(args_closed, b"}", after_call, events=(Kind.FUNC_FINISH,))
     return open_
-
-
-def _list_body(builder: _Builder, prefix: str, after_list: int, arguments_key: ArgumentsKey) -> int:
-    """The list of calls after its `[`; returns the mode there."""
-    on = builder.on
-    list_open = builder.mode(prefix + "list_open", "a call or `]`")
-    list_next = builder.mode(prefix + "list_next", "a call")
-    after_call = builder.mode(prefix + "after_call", "`,` or `]`")
-    call_open = _call(builder, prefix, after_call, arguments_key)
-    for before in (list_open, list_next):
-        on(before, _SPACE, before)
-        on(before, b"{", call_open)
-    on(after_call, _SPACE, after_call)
-    on(after_call, b",", list_next)
-    for before in (list_open, after_call):
-        on(before, b"]", after_list, events=(Kind.TOTAL_FINISH,))
-    return list_open
-
-
-def _list_dress(builder: _Builder, arguments_key: ArgumentsKey) -> tuple[set[int], set[int]]:
-    """Hammer's dress; returns (accepting, trailing). `start` and `done` exist already."""
-    on, start, done = builder.on, builder.ids["start"], builder.ids["done"]
-    trailing = builder.mode("trailing", "anything")
-    after_list = builder.mode("after_list", "the end of the text")
-    fence_list = builder.mode("fenced:after_list", "the closing fence")
-    close1 = builder.mode("fenced:close.1", "the rest of the closing fence")
-    close2 = builder.mode("fenced:close.2", "the rest of the closing fence")
-    on(trailing, range(NUM_BYTES), trailing)
-    for mode in (after_list, fence_list, close1, close2):
-        on(mode, range(NUM_BYTES), trailing)
-    for mode in (after_list, fence_list):
-        on(mode, _SPACE, mode)
-        on(mode, [EOT], done)
-    on(fence_list, b"`", close1)
-    on(close1, b"`", close2)
-    on(close2, b"`", after_list)
-
-    on(start, _SPACE, start)
-    on(start, b"[", _list_body(builder, "", after_list, arguments_key))
-    fence = builder.mode("fence_open", "`json` or `[`")
-    labelled = builder.mode("fence_labelled", "`[`")
-    builder.literal(start, b"```", fence, "fence")
-    builder.literal(fence, b"json", labelled, "fence_json")
-    fenced_open = _list_body(builder, "fenced:", fence_list, arguments_key)
-    for mode in (fence, labelled):
-        on(mode, _SPACE, labelled)
-        on(mode, b"[", fenced_open)
-    return {after_list, fence_list, close1, close2, trailing, done}, {close1, close2, trailing}
-
-
-_TAG_OPEN, _TAG_CLOSE = b"<tool_call>", b"</tool_call>"
-
-
-def _tool_call_dress(builder: _Builder, arguments_key: ArgumentsKey) -> tuple[set[int], set[int]]:
-    """Qwen's dress; returns (accepting, trailing). `start` is the free text before the calls."""
-    on, text, done = builder.on, builder.ids["start"], builder.ids["done"]
-    before_call = builder.mode("before_call", "`{`, a call")
-    between = builder.mode("between", "another `<tool_call>` or the end of the text")
-    after_call = builder.mode("after_call", "`</tool_call>`")
-    for mode in (before_call, between, after_call):
-        on(mode, _SPACE, mode)
-    on(before_call, b"{", _call(builder, "", after_call, arguments_key))
-    builder.literal(after_call, _TAG_CLOSE, between, "tag_close")
-    builder.literal(between, _TAG_OPEN, before_call, "tag_next")
-
-    # Free text that may turn into the tag: the tag's first byte occurs nowhere else in it, so a
-    # mismatch falls back to the tag's first byte or to plain text (Knuth-Morris-Pratt).
-    builder.utf8(text, "start")
-    builder.literal(text, _TAG_OPEN, before_call, "tag")
-    partial = [builder.ids[f"tag.{at}"] for at in range(1, len(_TAG_OPEN))]
-    plain = dict(builder.edges[text][0]) | {
-        byte: pack(text) for byte in range(0x80) if byte != _TAG_OPEN[0]
-    }
-    for mode in (text, *partial):
-        for context in range(NUM_CONTEXTS):
-            builder.edges[mode][context] = plain | builder.edges[mode][context]
-    for mode in (text, *partial, between):
-        on(mode, [EOT], done, events=(Kind.TOTAL_FINISH,))
-    return {done}, set()
-
-
-@cache
-def tables(dress: Dress = "list", arguments_key: ArgumentsKey = "arguments") -> Tables:
-    """The automaton of one dress, built once.
-
-    Args:
-      dress: "list" (Hammer's list of calls, optionally in a code fence) or "tool_call" (Qwen's
-        `<tool_call>` blocks after free text).
-      arguments_key: "parameters" also reads that key as "arguments" (the Llama template).
-
-    Returns:
-      The tables.
-
-    Raises:
-      ValueError: an unknown dress or key.
-
-    Source: arXiv:2510.14703, section 3 (the five decisions); the byte grammar is our choice.
-    """
-    builders = {"list": _list_dress, "tool_call": _tool_call_dress}
-    if dress not in builders:
-        raise ValueError(f"dress: expected one of {sorted(builders)}, got {dress!r}")
-    if arguments_key not in ("arguments", "parameters"):
-        raise ValueError(f"arguments_key: expected arguments or parameters, got {arguments_key!r}")
-    builder = _Builder()
-    start_expects = {"list": "`[` or a code fence", "tool_call": "valid UTF-8 text"}
-    start = builder.mode("start", start_expects[dress])
-    done = builder.mode("done", "nothing more")
-    builder.on(done, [EOT], done)
-    accepting, trailing = builders[dress](builder, arguments_key)
-    flat = array("i")
-    for context in range(NUM_CONTEXTS):
-        for edges in builder.edges:
-            flat.extend(_row(edges[context]))
-    return Tables(
-        transitions=flat,
-        names=tuple(builder.ids),
-        expects=tuple(builder.expects),
-        start=start,
-        dead=0,
-        done=done,
-        accepting=frozenset(accepting),
-        trailing=frozenset(trailing),
-        links=_links(builder.edges),
-    )
-
-
-def _row(edges: Mapping[int, int]) -> list[int]:
-    row = [0] * NUM_BYTES
-    for byte, entry in edges.items():
-        row[byte] = entry
-    return row
-
-
-def _links(edges: Sequence[Sequence[Mapping[int, int]]]) -> list[list[list[Any]]]:
-    links: list[list[list[Any]]] = [
-        [[None] * NUM_BYTES + [mode] for mode in range(len(edges))] for _ in range(NUM_CONTEXTS)
-    ]
-    for mode, by_context in enumerate(edges):
-        for linked, given in zip(links, by_context, strict=True):
-            row = linked[mode]
-            for byte, entry in given.items():
-                if entry <= MODE_MASK:
-                    row[byte] = linked[entry]
-    return links

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple
 
-from .automaton import tables
+from .dresses import tables
 from .types import (
     EOT,
     EVENT2_SHIFT,
@@ -26,7 +26,6 @@ from .types import (
     SPAN_KEY,
     SPAN_NAME,
     SPAN_SHIFT,
-    ArgumentsKey,
     Dress,
     Kind,
     Tables,
@@ -37,7 +36,7 @@ from .types import (
 __all__ = [
     "EOT", "EVENT2_SHIFT", "EVENT_SHIFT", "FIELD_MASK", "MAX_DEPTH", "MODE_MASK", "NUM_BYTES",
     "NUM_CONTEXTS", "OP_NONE", "OP_POP", "OP_PUSH_ARRAY", "OP_PUSH_OBJECT", "OP_SHIFT", "SPAN_KEY",
-    "SPAN_NAME", "SPAN_SHIFT", "ArgumentsKey", "Dress", "Kind", "PartialCall", "Run", "State",
+    "SPAN_NAME", "SPAN_SHIFT", "Dress", "Kind", "PartialCall", "Run", "State",
     "Tables", "advance", "context_of", "explain", "initial", "pack", "parse_calls", "run",
     "tables", "unpack",
 ]  # fmt: skip

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal
 
-Dress = Literal["list", "tool_call"]
-ArgumentsKey = Literal["arguments", "parameters"]
+Dress = Literal["list", "tool_call", "llama"]
 
 
 class Kind(IntEnum):
@@ -25,6 +24,27 @@ class Kind(IntEnum):
     PARAM_FINISH = 2
     FUNC_FINISH = 3
     TOTAL_FINISH = 4
+
+
+class Site(IntEnum):
+    """What a mode stands in (strings, numbers, text) or before (everything else)."""
+
+    ELSEWHERE, CALL, NAME_START, NAME, ARGS_START, ARGS_OPEN, ARGS_NEXT, KEY = range(8)
+    VALUE, ARRAY_OPEN, OBJECT_OPEN, INNER_NEXT, INNER_KEY, TEXT, NUMBER = range(8, 15)
+    AFTER_VALUE, TRAILING = 15, 16
+
+
+class Place(IntEnum):
+    r"""Where in a string or a number a mode stands.
+
+    In a string: `BODY` between characters; `ESC` after a backslash; `U1` to `U4` before the four
+    digits of a \u escape, `UD` before the second digit after a `d`; `HI3`, `HI4` before the last
+    two digits of a high surrogate, then `LO_ESC`, `LO_U`, `LO1` to `LO4` the same for its low
+    surrogate, which must follow; and the states of UTF-8 after RFC 3629.
+    """
+
+    NOWHERE, BODY, ESC, U1, U2, U3, U4, UD, HI3, HI4, LO_ESC, LO_U, LO1, LO2, LO3, LO4 = range(16)
+    CONT1, CONT2, CONT3, E0, ED, F0, F4, FRACTION, EXPONENT = range(16, 25)
 
 
 EOT = 256  # the "byte" that stands for the end of the text
@@ -82,15 +102,16 @@ class Tables:
 
     Attributes:
       transitions: int32, flat, `(context * num_modes + mode) * 257 + byte` -> packed entry.
-      names: name of every mode, `site` or `site.state`, with `fenced:` before it inside a code
-        fence. Strings have the sites `name` (function), `key` (parameter), `inner_key` (key of a
-        nested object) and `text` (string value), with the states of `_string`.
-      expects: what every mode waits for, in words, for error messages.
+      names: name of every mode, for error messages.
+      expects: what every mode waits for, in words, likewise.
+      sites: what every mode stands in or before.
+      places: where in it.
       start: the mode at the first byte.
       dead: the mode (0) that nothing leaves.
       done: the mode after an accepted end of text.
       accepting: the modes in which TOTAL_FINISH has fired.
-      trailing: the modes that mean text after the answer, which is reported and not labelled.
+      trailing: the modes behind text after or between the calls, which is reported and not
+        labelled.
       links: the same for the Python runner: `links[context][mode][byte]` is the list of the next
         mode where nothing but the mode changes, else None; the mode itself lies behind the bytes.
     """
@@ -98,6 +119,8 @@ class Tables:
     transitions: array[int]
     names: tuple[str, ...]
     expects: tuple[str, ...]
+    sites: tuple[Site, ...]
+    places: tuple[Place, ...]
     start: int
     dead: int
     done: int

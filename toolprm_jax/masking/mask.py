@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tqdm import tqdm
 
 from ..annotation import RecordStore
 from ..command import Parser, add_format, command, distinct_files
+from ..grammar import Dress
 from ..records import (
     ROLLOUTS_FORM,
     DataError,
@@ -92,7 +93,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--dress",
-        choices=("list", "tool_call"),
+        choices=get_args(Dress),
         default="list",
         help="completions are a JSON list (Hammer, default) or <tool_call> blocks (Qwen)",
     )

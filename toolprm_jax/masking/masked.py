@@ -43,7 +43,7 @@ class Masked:
 
         Args:
           text: the completion.
-          dress: how it writes calls, "list" or "tool_call".
+          dress: how it writes calls.
 
         Returns:
           The text; what no decision closes stays as it is.

@@ -37,5 +37,7 @@ from .types import Equality as Equality
 from .types import GoldCall as GoldCall
 from .types import Record as Record
 from .types import Tool as Tool
+from .types import arguments_key as arguments_key
 from .types import dress_calls as dress_calls
+from .types import spell_call as spell_call
 from .types import spell_calls as spell_calls

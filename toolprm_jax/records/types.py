@@ -138,13 +138,26 @@ class Record:
         return replace(self, **changes)
 
 
+def arguments_key(dress: Dress) -> str:
+    """The key that a dress gives a call's arguments."""
+    return "parameters" if dress == "llama" else "arguments"
+
+
+def spell_call(call: Call, dress: Dress = "list") -> str:
+    """One call as JSON, as a dress spells it."""
+    spelled = {"name": call.name, arguments_key(dress): call.arguments}
+    return json.dumps(spelled, ensure_ascii=False)
+
+
 def dress_calls(spelled: Sequence[str], dress: Dress) -> str:
-    """Calls, each written as JSON, in one dress: "list" or "tool_call"."""
+    """Calls, each written as JSON, in one dress."""
     if dress == "list":
         return "[" + ", ".join(spelled) + "]"
+    if dress == "llama":
+        return "; ".join(spelled)
     return "\n".join(f"<tool_call>\n{call}\n</tool_call>" for call in spelled)
 
 
 def spell_calls(calls: Sequence[Call], dress: Dress = "list") -> str:
-    """Calls as a completion states them in one dress: "list" or "tool_call"."""
-    return dress_calls([json.dumps(call.to_json(), ensure_ascii=False) for call in calls], dress)
+    """Calls as a completion states them in one dress."""
+    return dress_calls([spell_call(call, dress) for call in calls], dress)

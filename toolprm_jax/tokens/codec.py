@@ -107,12 +107,21 @@ class Codec:
         """Token ids of a record's prompt, up to where the completion starts."""
         if self.template.own_chat:
             return self._chat_prompt(record)
-        start = self._special("<|im_start|>")
-        end = self._special("<|im_end|>")
-        ids: list[int] = []
+        frame = self.template.frame
+        ids = [self._special(frame.first)] if frame.first else []
         for role, content in self.template.turns(record):
-            ids += [start, *self._turn(f"{role}\n{content}"), end, *self._turn("\n")]
-        return [*ids, start, *self._turn(f"assistant\n{self.template.opening}")]
+            ids += [*self._begun(role, content), self._special(frame.closing)]
+            ids += self._turn(frame.after)
+        return [*ids, *self._begun("assistant", self.template.opening)]
+
+    def _begun(self, role: str, content: str) -> list[int]:
+        """A turn up to the end of its content."""
+        frame = self.template.frame
+        opening = self._special(frame.opening)
+        if not frame.named:
+            return [opening, *self._turn(f"{role}{frame.gap}{content}")]
+        named = self._special(frame.named)
+        return [opening, *self._turn(role), named, *self._turn(f"{frame.gap}{content}")]
 
     def _chat_prompt(self, record: Record) -> list[int]:
         """The prompt as the tokenizer's chat template renders it.

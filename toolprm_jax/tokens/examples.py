@@ -76,7 +76,7 @@ def marked_path(codec: Codec, rollout: LabelledCompletion) -> tuple[list[int], l
     lengths = [len(codec.pieces[i] or b"") if i < len(codec.pieces) else 0 for i in ids]
     steps = [s for s in rollout.steps if s.kind in GRANULARITY[contract.granularity]]
     indices = ends_to_tokens(lengths, [step.end for step in steps])
-    if codec.template.dress == "tool_call" and not rollout.died and steps:
+    if codec.template.dress != "list" and not rollout.died and steps:
         # The list closes with the end of the text, a token without bytes.
         if contract.end_of_text not in ids:
             ids.append(contract.end_of_text)

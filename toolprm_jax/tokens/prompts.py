@@ -1,7 +1,7 @@
 """Prompt templates: a record to the text that a policy and its PRM read.
 
-Templates are written in ChatML turns, or are the `chat_template` that a tokenizer carries. Each
-fixes the dress of its completions.
+Templates are written in the turns of ChatML or of Llama 3, or are the `chat_template` that a
+tokenizer carries. Each fixes the dress of its completions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from ..grammar import Dress
 from ..records import Call, DataError, Record, spell_calls
@@ -67,6 +67,21 @@ For each function call, return a json object with function name and arguments wi
 <tool_call>
 {"name": <function-name>, "arguments": <args-json-object>}
 </tool_call>"""
+
+
+# Of Llama 3.1's chat template, the date that it has where none is given included.
+_LLAMA_SYSTEM = """Environment: ipython
+Cutting Knowledge Date: December 2023
+Today Date: 26 Jul 2024
+
+"""
+_LLAMA_HEAD = """Given the following functions, please respond with a JSON for a function call \
+with its proper arguments that best answers the given prompt.
+
+Respond in the format {"name": function name, "parameters": dictionary of argument name and its \
+value}.Do not use variables.
+
+"""
 
 
 def _messages(record: Record, dress: Dress) -> list[Turn]:
@@ -128,6 +143,24 @@ def _qwen(record: Record, system: str) -> list[Turn]:
     return turns
 
 
+def _llama(record: Record) -> list[Turn]:
+    """Llama 3.1's turns, with the tools in the first of the user."""
+    spelled = (json.dumps(tool, ensure_ascii=False, indent=4) for tool in chat_tools(record))
+    tools = "".join(f"{tool}\n\n" for tool in spelled)
+    messages = _messages(record, "llama")
+    system = messages.pop(0)[1].strip() if messages[0][0] == "system" else ""
+    turns = [("system", f"{_LLAMA_SYSTEM}{system}")]
+    for role, content in messages:
+        if role == "tool":
+            turns.append(("ipython", json.dumps(content, ensure_ascii=False)))
+            continue
+        content = content.strip()
+        if role == "user" and tools:
+            content, tools = f"{_LLAMA_HEAD}{tools}{content}", ""
+        turns.append((role, content))
+    return turns
+
+
 def _brief_type(schema: Any) -> str:
     """A parameter's schema in a few words: `string`, `array of integer`, `"c"/"f"`, `date`."""
     if not isinstance(schema, Mapping):
@@ -159,11 +192,35 @@ def _compact(record: Record) -> list[Turn]:
     return [("system", "\n".join(lines)), *_messages(record, "list")]
 
 
+class Frame(NamedTuple):
+    """What stands around the role and the content of a turn; special tokens by name.
+
+    A turn is `opening`, the role, `named` if there is one, `gap`, the content, `closing`, `after`.
+    """
+
+    opening: str
+    named: str
+    gap: str
+    closing: str
+    after: str
+    first: str = ""  # special token before all turns
+
+    def begun(self, role: str, content: str) -> str:
+        """A turn's text up to the end of its content."""
+        return f"{self.opening}{role}{self.named}{self.gap}{content}"
+
+
+CHATML = Frame("<|im_start|>", "", "\n", "<|im_end|>", "\n")
+_LLAMA_FRAME = Frame(
+    "<|start_header_id|>", "<|end_header_id|>", "\n\n", "<|eot_id|>", "", "<|begin_of_text|>"
+)
+
+
 @dataclass(frozen=True)
 class Template:
     """How a record becomes a prompt, and how its completions are dressed.
 
-    `turns` are those of the prompt in ChatML, unless `own_chat` says that the tokenizer's own
+    `turns` are those of the prompt in its `frame`, unless `own_chat` says that the tokenizer's own
     `chat_template` renders it. `opening` ends the prompt, at the start of the assistant's turn.
     `before` and `after` stand around the calls in the completions that a policy is trained on.
     """
@@ -175,6 +232,7 @@ class Template:
     after: str = ""
     opening: str = ""
     own_chat: bool = False
+    frame: Frame = CHATML
 
 
 TEMPLATES: Mapping[str, Template] = {
@@ -187,6 +245,8 @@ TEMPLATES: Mapping[str, Template] = {
         Template(
             "qwen3", partial(_qwen, system=""), "tool_call", opening="<think>\n\n</think>\n\n"
         ),
+        # Of the chat template of Llama 3.1, 3.2 and 3.3.
+        Template("llama3", _llama, "llama", frame=_LLAMA_FRAME),
         # The policy's own chat template, by the dress that its completions wear.
         *(
             Template(f"chat_{dress}", partial(_messages, dress=dress), dress, own_chat=True)

@@ -40,10 +40,12 @@ def prompt_text(record: Record, template: Template) -> str:
     """
     if template.own_chat:
         raise DataError(f"the template {template.name} needs a tokenizer and can't be written here")
+    frame = template.frame
     turns = "".join(
-        f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in template.turns(record)
+        f"{frame.begun(role, text)}{frame.closing}{frame.after}"
+        for role, text in template.turns(record)
     )
-    return f"{turns}<|im_start|>assistant\n{template.opening}"
+    return f"{frame.first}{turns}{frame.begun('assistant', template.opening)}"
 
 
 def _encode(text: str) -> bytes:
@@ -53,7 +55,7 @@ def _encode(text: str) -> bytes:
 def to_trl(
     line: Mapping[str, Any], record: Record, template: Template, target: str = "label"
 ) -> dict[str, Any]:
-    """One line of a steps file as a row for TRL's `PRMTrainer`.
+    """One line of a steps file as a row for process supervision in TRL's form.
 
     Args:
       line: the line.

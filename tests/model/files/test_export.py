@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.runner import run
 from toolprm_jax.grammar.types import Kind
 from toolprm_jax.model.files.export import CARD_FILE, export_model, main

@@ -68,6 +68,7 @@ def test_nothing_is_dropped_in_silence(
     assert [step["kind"] for step in whole["steps"]] == ["TOTAL_FINISH"]
     assert 0 < whole["score"] < 1
     assert (cut["completion"], cut["steps"], cut["score"]) == ('[{"name": "a', [], None)
+    assert cut["error"].startswith("byte 11: expected a string's character")
     rejects = read(tmp_path / "scores.jsonl.rejects.jsonl")
     assert [(r["line"], r["completions"]) for r in rejects] == [(1, 2), (4, 0), (2, 1), (3, 1)]
     reasons = [r["reason"] for r in rejects]
@@ -75,7 +76,7 @@ def test_nothing_is_dropped_in_silence(
     assert "completions[2]" in reasons[2]
     assert "at most the 512 of a row" in reasons[2]
     assert "do not spell" in reasons[3]
-    assert "2 completions scored" in capsys.readouterr().out
+    assert "1 of 2 completions have a score" in capsys.readouterr().out
 
     out.unlink()
     write_jsonl(rollouts, lines[:1])
@@ -85,3 +86,20 @@ def test_nothing_is_dropped_in_silence(
     assert score_rollouts.main([*given[:-1], str(out)]) == 2
     assert score_rollouts.main(["--prm", tiny_pair.policy, *given[2:]]) == 2
     assert "it is a policy" in capsys.readouterr().err
+
+
+def test_calls_in_other_forms_are_respelled_first(
+    learnt: Path, tiny_pair: Any, tmp_path: Path
+) -> None:
+    known = read(learnt)[0]["id"]
+    plain = '[{"name": "f", "arguments": {"x": 1}}]'
+    forms = [plain, "<tool_call>" + plain[1:-1] + "</tool_call>"]
+    write_jsonl(tmp_path / "r.jsonl", [{"id": known, "completions": forms}])
+    out = tmp_path / "scores.jsonl"
+    given = ["--prm", tiny_pair.prm, "--records", str(learnt), "--out", str(out)]
+    assert score_rollouts.main([*given, "--rollouts", str(tmp_path / "r.jsonl")]) == 0
+    one, other = read(out)
+    assert "read_as" not in one
+    assert other["completion"] == forms[1]
+    assert other["read_as"] == plain
+    assert (one["score"], one["steps"]) == (other["score"], other["steps"])

@@ -16,7 +16,7 @@ from search.core.config import SearchConfig
 from search.core.interfaces import Status
 from search.grammar.strict_tables import make_strict
 from search.grammar.tracker import advance, initial
-from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.runner import advance as run_on
 from toolprm_jax.grammar.runner import initial as begin
 from toolprm_jax.records.types import Record, Tool

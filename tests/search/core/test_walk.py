@@ -18,7 +18,7 @@ from search.core.config import SearchConfig
 from search.core.interfaces import Status
 from search.core.sampling import tempered
 from search.methods import method_config
-from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.runner import initial
 from toolprm_jax.grammar.types import Kind
 

@@ -32,7 +32,7 @@ from search.grammar.schema import (
     value_types,
 )
 from search.grammar.tracker import advance, grammar_from_pieces, initial
-from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.runner import parse_calls
 from toolprm_jax.records.types import Record, Tool
 

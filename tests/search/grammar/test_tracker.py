@@ -28,15 +28,16 @@ from search.grammar.tracker import (
 )
 from toolprm_jax.annotation.corruption import corruptions, gold_completion
 from toolprm_jax.grammar import runner as python
-from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.runner import run
-from toolprm_jax.grammar.types import MAX_DEPTH, ArgumentsKey, Dress, Kind
+from toolprm_jax.grammar.types import MAX_DEPTH, Dress, Kind
 from toolprm_jax.records.readers import read_records
 from toolprm_jax.records.types import Record
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.contract import make_contract
 
-DRESSES: list[Dress] = ["list", "tool_call"]
+TEMPLATES: dict[Dress, str] = {"list": "hammer", "tool_call": "qwen", "llama": "llama3"}
+DRESSES = list(TEMPLATES)
 DATA = [
     ("xlam/xlam_function_calling_sample_100.json", "xlam"),
     ("bfcl/BFCL_v4_simple_python.json", "bfcl"),
@@ -91,7 +92,7 @@ def expected_events(
     owner.append(len(ids) - 1)  # the end of the text is a token of its own
     events = np.full((len(ids), MAX_EVENTS), -1, np.int8)
     counts = [0] * len(ids)
-    closing = dress == "tool_call"
+    closing = dress != "list"
     for kind, at in result.events:
         last = closing and kind is Kind.TOTAL_FINISH
         token = len(ids) - 1 if last else owner[at - 1]
@@ -147,8 +148,7 @@ def test_every_completion_of_the_public_data_fires_the_same_decisions(
 ) -> None:
     tokenizer = qwen_tokenizer
     rows = len(tokenizer) + len(Kind)
-    template = "hammer" if dress == "list" else "qwen"
-    codec = Codec(tokenizer, make_contract(tokenizer, rows, template))
+    codec = Codec(tokenizer, make_contract(tokenizer, rows, TEMPLATES[dress]))
     grammar = make_grammar(codec, rows)
     end = codec.contract.end_of_text
     texts = list(shared_completions(shared_data, dress))
@@ -212,6 +212,13 @@ SEEDS = {
         b'<tool_call>\n{"name": "f", "arguments": {"x": [[1]]}}\n</tool_call>',
         b'I call <tool f.\n<tool_call>\n{"name":"f","arguments":{}}\n</tool_call>\n'
         b'<tool_call>{"name": "g", "arguments": {"y": "\\u00e9"}}</tool_call>',
+        b"no tool fits",
+        b'<think>a <tool_call>?</think><tool_call>{"name":"f","arguments":{}}</tool_call> and '
+        b'<tool_call>{"name":"g","arguments":{}}</tool_call> done',
+    ],
+    "llama": [
+        b'{"name": "f", "parameters": {"x": 1.5e3, "y": [[true], {"a": null}]}}',
+        b'<|python_tag|>{"name":"f","arguments":{}} ; {"name":"g","parameters":{"y":"\\u00e9"}}',
         b"no tool fits",
     ],
 }
@@ -357,14 +364,6 @@ def test_the_end_of_text_closes_the_answer_once() -> None:
     assert more.dead
     early, _ = feed(GRAMMARS["list"], [*byte_tokens(b"["), END])
     assert early.dead
-
-
-@pytest.mark.parametrize("key", ["arguments", "parameters"])
-def test_the_llama_spelling_is_an_option(key: ArgumentsKey) -> None:
-    grammar = grammar_from_pieces(PIECES, ROWS, END, "list", key)
-    data = b'[{"name": "f", "parameters": {}}]'
-    tracker, _ = feed(grammar, byte_tokens(data))
-    assert bool(tracker.dead) == (key == "arguments")
 
 
 def test_shapes_do_not_matter() -> None:

@@ -16,7 +16,7 @@ from search.core.interfaces import Status
 from search.core.output import SearchOutput
 from search.host.vote import canonical_calls, majority_vote
 from search.methods import method_config
-from toolprm_jax.grammar.automaton import tables
+from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.runner import parse_calls
 from toolprm_jax.records.types import Call
 

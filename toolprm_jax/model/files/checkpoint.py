@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -26,8 +27,14 @@ _log = logging.getLogger(__name__)
 
 
 def absolute_path(path: epath.PathLike) -> epath.Path:
-    """A path as Orbax wants it: a bucket's (`gs://`) stays as it is."""
+    """A path as Orbax wants it: a bucket's (`gs://`) stays as it is.
+
+    Raises:
+      DataError: the package that reads buckets is not installed.
+    """
     text = os.fspath(path)
+    if text.startswith("gs://") and importlib.util.find_spec("gcsfs") is None:
+        raise DataError(f"{text}: buckets need gcsfs: pip install 'toolprm-jax[gcs]'")
     return epath.Path(text if "://" in text else os.path.abspath(text))
 
 
