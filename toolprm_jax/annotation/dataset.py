@@ -84,7 +84,8 @@ class ToolprmSteps(tfds.core.ShardBasedBuilder):
     ) -> None:
         if file_format not in (None, "array_record"):
             raise ValueError(f"file_format: expected array_record, found {file_format}")
-        self._steps, self._store, self._split_by = steps, store, split_by
+        self._steps, self._store = steps, store
+        self._split_by: SplitBy = split_by
         self._counted = tfds.core.MetadataDict()
         super().__init__(file_format="array_record", **kwargs)
 
