@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..grammar import Dress, Kind, parse_argument, parse_name, run, tables
-from ..records import Equality, GoldCall, Tool, rename_value
+from ..records import Equality, GoldCall, Tool, rename_argument
 from .defaults import swap_default
 
 _key_at = json.JSONDecoder().raw_decode
@@ -44,18 +44,19 @@ class Renamer:
         return GoldCall(
             self._tool_names[gold.name],
             {
-                names[name]: tuple(self._value(gold.name, name, value) for value in values)
+                names.get(name, name): tuple(
+                    self._value(gold.name, name, value) for value in values
+                )
                 for name, values in gold.arguments.items()
             },
-            frozenset(names[name] for name in gold.optional),
+            frozenset(names.get(name, name) for name in gold.optional),
             gold.extra,
         )
 
     def _value(self, tool_name: str, parameter: str, value: Any) -> Any:
-        for tool in self._tools:
-            if tool.name == tool_name and parameter in tool.properties:
-                schemas = (tool.properties[parameter],)
-                return rename_value(value, schemas, self._names[tool_name], tool.parameters)
+        mine = [tool for tool in self._tools if tool.name == tool_name]
+        for tool in sorted(mine, key=lambda tool: parameter not in tool.properties)[:1]:
+            return rename_argument(tool, parameter, value, self._names[tool_name])
         return value
 
     def message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:

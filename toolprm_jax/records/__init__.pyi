@@ -24,9 +24,11 @@ from .readers import read_records as read_records
 from .readers import record_from_json as record_from_json
 from .readers import record_to_json as record_to_json
 from .resumable import write_resumable as write_resumable
+from .schemas import pattern_matches as pattern_matches
 from .schemas import property_names as property_names
+from .schemas import rename_argument as rename_argument
 from .schemas import rename_tool as rename_tool
-from .schemas import rename_value as rename_value
+from .schemas import tool_schemas as tool_schemas
 from .spans import Position as Position
 from .spans import Span as Span
 from .spans import row_spans as row_spans
