@@ -1,3 +1,4 @@
+from .bfcl import answers_file as answers_file
 from .jsonl import ROLLOUTS_FORM as ROLLOUTS_FORM
 from .jsonl import Reject as Reject
 from .jsonl import Rejects as Rejects
@@ -18,6 +19,9 @@ from .jsonl import write_jsonl as write_jsonl
 from .literals import LANGUAGES as LANGUAGES
 from .literals import literal_value as literal_value
 from .literals import plain_schema as plain_schema
+from .parameters import is_list as is_list
+from .parameters import mappings as mappings
+from .parameters import resolve as resolve
 from .queries import query_record as query_record
 from .readers import FORMATS as FORMATS
 from .readers import read_records as read_records
@@ -31,8 +35,11 @@ from .schemas import rename_tool as rename_tool
 from .schemas import tool_schemas as tool_schemas
 from .spans import Position as Position
 from .spans import Span as Span
+from .spans import open_rows as open_rows
 from .spans import row_spans as row_spans
 from .spans import spans_from as spans_from
+from .type_words import plain_schema_words as plain_schema_words
+from .type_words import read_type_words as read_type_words
 from .types import Call as Call
 from .types import DataError as DataError
 from .types import Equality as Equality

@@ -48,13 +48,20 @@ def bfcl_parser(path: Path) -> Callable[[Row], Record]:
     return parse
 
 
+def answers_file(path: Path) -> Path:
+    """Where the answers to BFCL's questions would lie; either file may be packed by gzip."""
+    place = path.parent / "possible_answer"
+    names = (path.name, path.name.removesuffix(".gz"), f"{path.name}.gz")
+    return next((place / name for name in names if (place / name).exists()), place / path.name)
+
+
 def _name_parts(path: Path) -> list[str]:
     return re.findall(r"[^\W_]+", path.name)
 
 
 def _answers(path: Path) -> dict[str, Any] | None:
     """Ground truth by id; None where no answer file exists."""
-    answers = path.parent / "possible_answer" / path.name
+    answers = answers_file(path)
     if not answers.exists():
         return None
     truth: dict[str, Any] = {}

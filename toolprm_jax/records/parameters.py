@@ -47,11 +47,9 @@ def is_keyword(word: str, value: Any) -> bool:
 
 def is_json_schema(parameters: Mapping[str, Any]) -> bool:
     """Whether `parameters` are a JSON Schema, rather than xLAM's flat `{parameter: schema}`."""
-    named = parameters.get("type")
-    if isinstance(named, Mapping):
-        return False
     if any(word in parameters and is_keyword(word, parameters[word]) for word in _DECISIVE):
         return True
+    named = parameters.get("type")
     if any("object" in _types(name) for name in (named if is_list(named) else [named])):
         return True
     return bool(parameters) and all(is_keyword(*item) for item in parameters.items())
@@ -117,7 +115,8 @@ def resolve(reference: Any, root: Mapping[str, Any]) -> Any:
     if place and place != root.get("$id"):
         return None
     if pointer and not pointer.startswith("/"):
-        return next((s for s in _mappings(root) if pointer in _anchors(s)), None)
+        named = [schema for schema in mappings(root) if pointer in _anchors(schema)]
+        return named[0] if len(named) == 1 else None
     found: Any = root
     for step in pointer.split("/")[1:]:
         step = pointer_step(step)
@@ -217,7 +216,7 @@ def _listed(schemas: Iterable[Any], root: Mapping[str, Any]) -> frozenset[str]:
     return frozenset().union(*every)
 
 
-def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
+def mappings(value: Any) -> Iterator[Mapping[str, Any]]:
     """All objects inside a JSON value, itself first."""
     todo = [value]
     while todo:

@@ -79,9 +79,8 @@ def _names_in(schema: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(discriminator, Mapping):
         lists.append([discriminator.get("propertyName")])
     for listed in lists:
-        yield from (
-            (name for name in listed or () if isinstance(name, str)) if is_list(listed) else ()
-        )
+        if is_list(listed):
+            yield from (name for name in listed if isinstance(name, str))
 
 
 def pattern_matches(pattern: str, name: str) -> bool:

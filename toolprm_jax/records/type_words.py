@@ -25,6 +25,7 @@ _TOKEN = re.compile(
 )
 _NOTE = re.compile(r"\W*(?:optional|required|default\b.*)\W*", re.IGNORECASE | re.DOTALL)
 _LEADING = re.compile(r"\s*optional\s+(?=\w)", re.IGNORECASE)
+_MARKS = ("optional", "required")
 _LONGEST = 1000  # characters; what is longer is no type's name
 _DEEPEST = 32
 _CLOSING = {"[": "]", "<": ">"}
@@ -104,12 +105,11 @@ def union_of(schemas: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     unique = [some for i, some in enumerate(schemas) if some not in schemas[:i]]
     if len(unique) == 1:
         return unique[0]
-    if not all(unique):
+    if not unique or not all(unique):
         return {}
     if all(some.keys() == {"type"} for some in unique):
-        types = [
-            [some["type"]] if isinstance(some["type"], str) else some["type"] for some in unique
-        ]
+        named = [some["type"] for some in unique]
+        types = [[names] if isinstance(names, str) else names for names in named]
         return {"type": list(dict.fromkeys(name for names in types for name in names))}
     return {"anyOf": unique}
 
@@ -131,10 +131,8 @@ def _parts(text: str) -> list[str]:
     parts.append(text[start:])
     bare = [part for part in parts if part.strip()]
     # "str optional" has no comma.
-    last = (
-        re.fullmatch(r"(.*\w.*?)\s+(optional|required)\s*", bare[-1], re.I | re.S) if bare else None
-    )
-    return [*bare[:-1], last[1], last[2]] if last else bare
+    words = bare[-1].rsplit(maxsplit=1) if bare else []
+    return [*bare[:-1], *words] if words[1:] and words[1].lower() in _MARKS else bare
 
 
 def _container(text: str) -> Mapping[str, Any]:
