@@ -13,20 +13,25 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from mutations import seeds, write_mutations
+from mutations import MESSAGES, SEEDS, TOOLS, mutated, seeds, write_mutations
 
+from search.commands.evaluate import read_answers
 from search.grammar.schema import schema_size
 from search.grammar.strict_compile import compile_tools
 from toolprm_jax.annotation.corruption import corruptions, gold_completion
 from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.split import split_of
+from toolprm_jax.annotation.steps_file import labelled_from_json
 from toolprm_jax.masking.masked import mask_record, unmask_calls, unmask_record
-from toolprm_jax.records.jsonl import Reject
-from toolprm_jax.records.readers import read_records, record_from_json, record_to_json
+from toolprm_jax.records.jsonl import Reject, read_rollouts, read_rows
+from toolprm_jax.records.queries import query_record
+from toolprm_jax.records.readers import FORMATS, read_records, record_from_json, record_to_json
 from toolprm_jax.records.types import DataError, Record
 from toolprm_jax.tokens.prompts import TEMPLATES, chat_messages
+from toolprm_jax.tokens.trl import from_trl
 
 COUNT = int(os.environ.get("MUTATIONS", "3000"))
 SEED = int(os.environ.get("MUTATION_SEED", "0"))
@@ -99,6 +104,88 @@ def test_nothing_but_data_errors(tmp_path: Path) -> None:
         done, read = done + BATCH, read + len(records)
     print(f"{done} mutations, seed {SEED}: {read} records, the others rejected with a reason")
     assert 0.1 < read / done < 2
+
+
+COMPLETION = '[{"name": "f", "arguments": {"a": 1}}]'
+PIECES = ['[{"name": "f"', ', "arguments": {"a": 1}', "}}", "]"]
+STEP = {"kind": "FUNC_NAME", "end": 13, "label": "+", "prefix": "+"}
+OTHERS: dict[str, dict[str, Any]] = {
+    "rollouts": {"id": "1", "completions": [COMPLETION, "[]"], "token_ids": [[1, 2], []]},
+    "steps": {"id": "1", "completion": COMPLETION, "steps": [STEP], "correct": True, "error": None},
+    "answers": {"id": 1, "calls": [{"name": "f", "arguments": {"a": 1}}], "finished": True},
+    "trl": {"id": "1", "prompt": "p", "completions": PIECES, "labels": [True] * 4, "steps": 3},
+    "query": {"messages": MESSAGES, "tools": TOOLS},
+}
+
+
+def read_other(kind: str, path: Path, said: list[str]) -> None:
+    """Reads a file that is no records file, every row of it."""
+    reject = partial(_keep_reason, said)
+    if kind == "rollouts":
+        list(read_rollouts(path, reject))
+    elif kind == "answers":
+        read_answers(path, reject)
+    for row in read_rows(path) if kind in ("steps", "trl", "query") else ():
+        with said_by(said):
+            if kind == "trl":
+                line = from_trl(row)
+                labelled_from_json("", json.loads(json.dumps(line)))
+                assert (line["completion"], line["id"]) == (
+                    "".join(row.value["completions"]),
+                    row.id,
+                )
+            elif kind == "steps":
+                labelled_from_json("", row.value if isinstance(row.value, dict) else {})
+            elif isinstance(row.value, dict) and row.problem is None:
+                record = query_record(row.value.get("messages"), row.value.get("tools"))
+                assert record.answers is None
+
+
+def test_nothing_but_data_errors_of_other_files(tmp_path: Path) -> None:
+    done = 0
+    while done < COUNT:
+        how = random.Random(f"{SEED}:{done}:other")
+        kind = how.choice(sorted(OTHERS))
+        path = tmp_path / "rows.jsonl"
+        lines = [json.dumps(mutated(OTHERS[kind], how)) for _ in range(BATCH)]
+        path.write_text("\n".join(lines), encoding="utf-8")
+        said: list[str] = []
+        read_other(kind, path, said)
+        assert all(reason and not re.search(r"[\n\r]", reason) for reason in said), said
+        done += BATCH
+    print(f"{done} mutations of other files, seed {SEED}")
+
+
+def test_damaged_bytes_are_rows_or_rejects(tmp_path: Path) -> None:
+    """Bytes changed, doubled and lost: every row is a record or a reject, none is lost."""
+    text = "\n".join(json.dumps(row) for _, rows in SEEDS.values() for row in rows).encode()
+    for number in range(COUNT // 100):
+        how = random.Random(f"{SEED}:{number}:bytes")
+        data = bytearray(text)
+        for _ in range(how.randint(1, 6)):
+            at = how.randrange(len(data))
+            data[at : at + how.randint(0, 2)] = how.choice(
+                [
+                    b"",
+                    b"\0",
+                    b"\xff",
+                    b"\r",
+                    b"\n",
+                    b"{",
+                    b"}",
+                    b'"',
+                    b"\\",
+                    b"NaN",
+                    b"[",
+                    b"9" * 400,
+                ]
+            )
+        path = tmp_path / "rows.jsonl"
+        path.write_bytes(data)
+        for format in FORMATS:
+            said: list[str] = []
+            read = list(read_records(path, format, partial(_keep_reason, said)))
+            assert len(said) <= len(list(read_rows(path))) <= len(said) + len(read)
 
 
 @pytest.mark.parametrize("text", ["[" * 70 + "]" * 70, "1" * 5000])

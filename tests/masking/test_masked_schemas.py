@@ -282,6 +282,41 @@ def test_places_that_hold_a_name(case: str) -> None:
     assert not re.search("|".join([*NAMES, "buoy%20id"]), spelled)
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "function", "function": {"name": "dock_ship"}},
+        {"type": "allowed_tools", "tools": [{"type": "function", "name": "dock_ship"}]},
+    ],
+)
+def test_a_request_for_a_tool_is_renamed(choice: dict[str, Any]) -> None:
+    record = record_of(Tool("dock_ship", "", {}), {}).with_(
+        extra={"tool_choice": choice, "function_call": "auto", "note": {"name": "dock_ship"}}
+    )
+    masked = mask_record(record, 0)
+    assert "dock_ship" not in json.dumps(masked.record.extra["tool_choice"])
+    assert masked.record.tools[0].name in json.dumps(masked.record.extra["tool_choice"])
+    assert masked.record.extra["note"] == {"name": "dock_ship"}
+    assert unmask_record(json.loads(json.dumps(masked.map)), masked.record) == record
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "tool", "content": "ok", "name": {"$ref": 3}},
+        {"role": "assistant", "content": '{"name": ["dock_ship"], "arguments": {}}'},
+        {"role": "assistant", "content": "[" * 100_000},
+        {"role": "assistant", "content": "[" * 500 + "]" * 500},
+        {"role": "assistant", "content": '{"name": "dock_ship", "name": "dock_ship"}'},
+        {"role": "assistant", "content": '{"name": "dock_ship", "arguments": 1e999}'},
+    ],
+)
+def test_odd_messages_stay(message: dict[str, Any]) -> None:
+    record = record_of(Tool("dock_ship", "", {}))
+    record = record.with_(messages=(message, *record.messages))
+    assert mask_record(record, 0).record.messages[0] == message
+
+
 def test_a_pointer_in_the_flat_form() -> None:
     tool = Tool("dock_ship", "", {"berth_no": AREA, "pilot_id": {"$ref": "#/berth_no"}})
     record = record_of(tool, {"pilot_id": {"tide_mark": 1}})

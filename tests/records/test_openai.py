@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from toolprm_jax.masking.masked import mask_record
 from toolprm_jax.records.readers import read_records, record_from_json, record_to_json
 from toolprm_jax.records.types import DataError, Record
 
@@ -184,6 +185,18 @@ def test_what_is_no_message_is_refused_by_name(
         return
     with pytest.raises(DataError, match=r"c\.jsonl:1: messages" + reason):
         read(tmp_path, [ASK, message, newer("hall")])
+
+
+@pytest.mark.parametrize("made", [older("hall"), newer("hall"), newer("hall", content="")])
+def test_calls_in_the_history_of_a_record_are_calls(tmp_path: Path, made: dict[str, Any]) -> None:
+    path = tmp_path / "r.jsonl"
+    query = [ASK, made, {"role": "tool", "content": "ok"}, ASK]
+    row = {"id": "r", "query": query, "tools": [DIM], "answers": []}
+    path.write_text(json.dumps(row), encoding="utf-8")
+    (record,) = read_records(path, "record")
+    assert record.messages[1]["calls"][0]["arguments"] == {"lamp": "hall"}
+    masked = mask_record(record, 0)
+    assert "lamp" not in json.dumps(record_to_json(masked.record)["query"][1])
 
 
 @pytest.mark.parametrize(

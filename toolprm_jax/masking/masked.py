@@ -13,7 +13,7 @@ from ..grammar import Dress
 from ..records import Call, Equality, GoldCall, Record, Tool, property_names, rename_tool
 from .defaults import change_defaults, swap_default
 from .kept import is_seen, key_patterns
-from .renaming import Renamer
+from .renaming import Renamer, rename_choices
 
 Style = Literal["random", "pseudoword"]
 
@@ -105,6 +105,7 @@ def mask_record(
             for tool in (source.tools[index] for index in order)
         ),
         answers=None if answers is None else tuple(renamer.gold(gold) for gold in answers),
+        extra=rename_choices(source.extra, tool_names),
     )
 
     def in_new_names(entry: Mapping[str, str]) -> dict[str, str]:
@@ -204,7 +205,8 @@ def unmask_record(back: Mapping[str, Any], record: Record) -> Record:
         back["messages"].get(str(i), message) for i, message in enumerate(record.messages)
     )
     in_order = tuple(tools[index] for index in sorted(tools))
-    return record.with_(messages=messages, tools=in_order, answers=answers)
+    extra = rename_choices(record.extra, back["tools"])
+    return record.with_(messages=messages, tools=in_order, answers=answers, extra=extra)
 
 
 def _old(back: Mapping[str, Any], tool: str, name: str) -> str:

@@ -33,7 +33,7 @@ def row_object(row: Row) -> tuple[str, dict[str, Any]]:
         raise DataError(f"expected an object, found {type(row.value).__name__}")
     if row.id is None:
         raise DataError("id: expected a string or an integer")
-    _check_nesting(row.value)
+    check_nesting(row.value)
     try:
         json.dumps(row.value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
@@ -43,7 +43,15 @@ def row_object(row: Row) -> tuple[str, dict[str, Any]]:
     return row.id, value
 
 
-def _check_nesting(value: Any) -> None:
+def check_nesting(value: Any) -> None:
+    """Checks that what walks through a value may recurse.
+
+    Args:
+      value: a JSON object or list.
+
+    Raises:
+      DataError: it is nested more than `MAX_NESTING` deep.
+    """
     level, depth = [value], 0
     while level:
         if depth > MAX_NESTING:
@@ -91,7 +99,7 @@ def unpack(field: str, value: Any) -> Any:
     try:
         parsed = parse_json(value)
         if isinstance(parsed, dict | list):
-            _check_nesting(parsed)
+            check_nesting(parsed)
         return parsed
     except DataError as error:
         raise DataError(f"{field}: {error}") from None

@@ -25,7 +25,7 @@ from .fields import (
     unpack,
 )
 from .jsonl import Rejects, Row, checked_file, read_rows
-from .openai import parse_conversation
+from .openai import parse_conversation, plain_message
 from .types import DataError, Equality, GoldCall, Record
 
 FORMATS = ("record", "xlam", "bfcl", "toolalpaca", "openai")
@@ -258,7 +258,7 @@ def _parse_record(row: Row) -> Record:
         golds = tuple(accepted_gold(f"accepted[{i}]", gold) for i, gold in enumerate(accepted))
     return Record(
         record_id,
-        messages_of("query", value.get("query")),
+        messages_of("query", _with_calls(value.get("query"))),
         tools_of("tools", value.get("tools"), may_be_empty=golds == ()),
         golds,
         equality,
@@ -275,9 +275,23 @@ def _parse_row(row: Row, *, packed: bool) -> Record:
         # The irrelevance set may leave the string of no answers empty.
         answers = [] if answers == "" else unpack("answers", answers)
     golds = _exact_golds("answers", answers)
-    messages = messages_of("query", value.pop("query", None))
+    messages = messages_of("query", _with_calls(value.pop("query", None)))
     listed = tools_of("tools", tools, may_be_empty=golds == ())
     return Record(record_id, messages, listed, golds, extra=value)
+
+
+def _with_calls(query: Any) -> Any:
+    """Messages of a query, those that hold their calls as OpenAI's API has them in our form."""
+    if not isinstance(query, list):
+        return query
+    return [
+        plain_message(f"query[{i}]", message)
+        if isinstance(message, dict)
+        and "calls" not in message
+        and (message.get("tool_calls") or message.get("function_call"))
+        else message
+        for i, message in enumerate(query)
+    ]
 
 
 def _exact_golds(field: str, answers: Any) -> tuple[GoldCall, ...] | None:
