@@ -76,6 +76,9 @@ SCHEMAS: dict[str, tuple[dict[str, Any], list[str], set[str]]] = {
         ["knot", "turns"],
         {"knot", "turns"},
     ),
+    "flat, with the type of an object": ({"type": "object", "knot": KNOT}, ["knot"], {"knot"}),
+    "object with other values": ({"type": "object", "additionalProperties": KNOT}, [], set()),
+    "object with a keyword of its owner": ({"type": "object", "x-ui": KNOT}, [], set()),
     "empty": ({}, [], set()),
 }
 

@@ -17,6 +17,9 @@ _SWITCHES = ("additionalProperties", "unevaluatedProperties", "nullable", "depre
 _COUNTS = ("minProperties", "maxProperties")
 _BY_NAME = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
 _ANY = ("default", "const", "example")
+# Keywords that hold one schema or object, as a parameter does.
+_HOLDING = ("additionalProperties", "unevaluatedProperties", "propertyNames", "items", "contains",
+            "not", "if", "then", "else", "discriminator", "dependencies", *_ANY)  # fmt: skip
 # Keywords that only a JSON Schema has in this form; titles and the like a list of words may have.
 _DECISIVE = ("$schema", "$id", "$ref", "anyOf", "oneOf", "allOf", "properties", "$defs",
              "definitions")  # fmt: skip
@@ -51,8 +54,15 @@ def is_json_schema(parameters: Mapping[str, Any]) -> bool:
         return True
     named = parameters.get("type")
     if any("object" in _types(name) for name in (named if is_list(named) else [named])):
-        return True
+        return not any(_is_stray(*item) for item in parameters.items())
     return bool(parameters) and all(is_keyword(*item) for item in parameters.items())
+
+
+def _is_stray(word: str, value: Any) -> bool:
+    """Whether a key beside `"type": "object"` is a parameter that belongs under `properties`."""
+    if word in _HOLDING or word.startswith("x-") or is_keyword(word, value):
+        return False
+    return isinstance(value, Mapping) and isinstance(value.get("type"), str)
 
 
 def parameter_schemas(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
