@@ -33,7 +33,7 @@ from toolprm_jax.records.types import DataError, Record
 from toolprm_jax.tokens.prompts import TEMPLATES, chat_messages
 from toolprm_jax.tokens.trl import from_trl
 
-COUNT = int(os.environ.get("MUTATIONS", "3000"))
+COUNT = int(os.environ.get("MUTATIONS", "1500"))
 SEED = int(os.environ.get("MUTATION_SEED", "0"))
 BATCH = 100
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "cases"

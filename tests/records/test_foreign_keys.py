@@ -19,7 +19,7 @@ from toolprm_jax.records.readers import (
     record_from_json,
     record_to_json,
 )
-from toolprm_jax.records.types import DataError, Record
+from toolprm_jax.records.types import DataError, Record, Tool
 
 SCHEMA = {"type": "object", "properties": {"bay": {"type": "integer"}}, "required": ["bay"]}
 TOOL = {"name": "moor", "description": "Moors a boat", "parameters": SCHEMA}
@@ -161,6 +161,14 @@ def test_keys_inside_calls_and_messages_do_not_shadow(tmp_path: Path) -> None:
         again = record_from_json(json.loads(json.dumps(record_to_json(record))))
         assert again == record
     assert [c["name"] for c in record.messages[1]["calls"]] == ["moor"]
+
+
+def test_what_a_tool_holds_beside_never_shows_instead() -> None:
+    tool = Tool("moor", "d", SCHEMA, {"name": "sink", "strict": True, "parameters": {}})
+    assert list(tool.to_json().items()) == [*TOOL_ITEMS, ("strict", True)]
+
+
+TOOL_ITEMS = [("name", "moor"), ("description", "d"), ("parameters", SCHEMA)]
 
 
 def test_a_wrong_equality_is_no_extra_key(tmp_path: Path) -> None:

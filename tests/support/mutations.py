@@ -62,6 +62,14 @@ MESSAGES = [
     {"type": "function_call", "call_id": "2", **FUNCTION},
     {"type": "function_call_output", "call_id": "2", "output": "ok"},
 ]
+CHOICE = {"type": "function", "function": {"name": "paint_deck"}}
+HISTORY = [
+    {"role": "system", "content": "Be quick."},
+    {"role": "assistant", "content": f"<tool_call>{json.dumps(CALL)}</tool_call>", "calls": [CALL]},
+    {"role": "tool", "content": json.dumps([CALL]), "name": "paint_deck"},
+    {"role": "assistant", "content": "", "tool_calls": MESSAGES[2]["tool_calls"]},
+    USER,
+]
 TRUTH = {"paint_deck": {"deck": [2, ""], "paint": ["red", "crimson"], "spots": [[{"x": [1.5, 1]}]]}}
 HAMMER = (
     f"[BEGIN OF AVAILABLE TOOLS]\n{json.dumps(TOOLS)}\n[END OF AVAILABLE TOOLS]\n"
@@ -82,6 +90,7 @@ SEEDS: dict[str, tuple[str, list[dict[str, Any]]]] = {
         [
             {"query": "Paint deck 2", "tools": TOOLS, "answers": [CALL, SAND]},
             {"query": MESSAGES[:2], "tools": TOOLS, "accepted": ACCEPTED, "equality": "bfcl"},
+            {"query": HISTORY, "tools": TOOLS[:1], "answers": [CALL], "tool_choice": CHOICE},
         ],
     ),
     "xlam.jsonl": (

@@ -166,7 +166,7 @@ def _peek_format(path: Path, rows: Iterable[Row]) -> tuple[str, Iterable[Row]]:
     if not isinstance(row.value, dict):
         row = read[0]
         found = row.problem or f"expected an object, found {type(row.value).__name__}"
-        raise DataError(f"{row.where}: {found}; no row of the file is a JSON object")
+        raise DataError(f"{row.where}: {found}; found no line that is a JSON object")
     formats = _forms(row.value, in_array=row.line is None)
     if len(formats) > 1:
         raise DataError(

@@ -60,12 +60,12 @@ class Tool:
 
     def to_json(self) -> dict[str, Any]:
         """The tool as a prompt shows it."""
-        return {
+        ours = {
             "name": self.name,
             "description": self.description,
             "parameters": self.parameters,
-            **self.extra,
         }
+        return {**ours, **self.extra, **ours}  # in this order, and never replaced
 
 
 @dataclass(frozen=True)
