@@ -137,7 +137,9 @@ def read_other(kind: str, path: Path, said: list[str]) -> None:
             elif kind == "steps":
                 labelled_from_json("", row.value if isinstance(row.value, dict) else {})
             elif isinstance(row.value, dict) and row.problem is None:
-                record = query_record(row.value.get("messages"), row.value.get("tools"))
+                messages: Any = row.value.get("messages")
+                tools: Any = row.value.get("tools")
+                record = query_record(messages, tools)
                 assert record.answers is None
 
 
