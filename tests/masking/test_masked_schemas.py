@@ -317,6 +317,24 @@ def test_odd_messages_stay(message: dict[str, Any]) -> None:
     assert mask_record(record, 0).record.messages[0] == message
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"if": {"properties": {"pilot_id": {"const": "Ann7"}}}, "then": {"required": ["pilot_id"]}},
+        {"anyOf": [{"properties": {"pilot_id": {"enum": ["Ann7"]}}}]},
+        {"const": {"pilot_id": "Ann7"}},
+    ],
+)
+def test_a_default_that_schemas_may_restrict_is_left(more: dict[str, Any]) -> None:
+    pilot = {"type": "string", "default": "Ann7"}
+    tool = Tool("dock_ship", "", {"type": "object", "properties": {"pilot_id": pilot}, **more})
+    masked = mask_record(record_of(tool, {"pilot_id": "Ann7"}), 0)
+    (left_alone,) = masked.map["defaults"]["left"]
+    assert left_alone["reason"] == "the schema restricts the values"
+    assert masked.record.answers is not None
+    assert verdict(masked.record.tools[0], masked.record.answers[0].first().arguments)
+
+
 def test_a_pointer_in_the_flat_form() -> None:
     tool = Tool("dock_ship", "", {"berth_no": AREA, "pilot_id": {"$ref": "#/berth_no"}})
     record = record_of(tool, {"pilot_id": {"tide_mark": 1}})

@@ -19,8 +19,8 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _TRIES = 20
 # Keywords that may hold of one value and not of another of its shape.
 _COMBINING = ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "dependencies",
-              "patternProperties")  # fmt: skip
-_RESTRICTING = ("enum", "const", "pattern", "format", "minimum", "maximum", "exclusiveMinimum",
+              "patternProperties", "enum", "const")  # fmt: skip
+_RESTRICTING = ("pattern", "format", "minimum", "maximum", "exclusiveMinimum",
                 "exclusiveMaximum", "multipleOf", *_COMBINING)  # fmt: skip
 
 
