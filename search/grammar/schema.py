@@ -6,7 +6,6 @@ is allowed. `check.py` holds the completion against these arrays.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from toolprm_jax.records import Record, Tool
+from toolprm_jax.records import Record, Tool, is_list, plain_schema_words
 
 HASH_FACTORS = (16777619, 2654435769)
 # What an argument's value may be, as bits. A number without a fraction, 3.0 too, is an integer.
@@ -22,18 +21,18 @@ STRING, INTEGER, FRACTION, BOOLEAN, NULL, ARRAY, OBJECT = (1 << i for i in range
 NUMBER = INTEGER | FRACTION
 ANYTHING = 127
 
-_TYPES = {
-    STRING: ("string", "str"),
-    INTEGER: ("integer", "int", "long"),
-    NUMBER: ("number", "float", "double", "decimal"),
-    BOOLEAN: ("boolean", "bool"),
-    NULL: ("null", "none"),
-    ARRAY: ("array", "list", "tuple", "set"),
-    OBJECT: ("object", "dict", "dictionary"),
+_BITS = {
+    "string": STRING,
+    "integer": INTEGER,
+    "number": NUMBER,
+    "boolean": BOOLEAN,
+    "null": NULL,
+    "array": ARRAY,
+    "object": OBJECT,
 }
-_TYPE_OF_NAME = {name: bits for bits, names in _TYPES.items() for name in names}
 # Keywords under which a schema may allow parameters that `properties` doesn't list.
-_OPEN = ("additionalProperties", "patternProperties", "anyOf", "oneOf", "allOf", "$ref", "if")
+_OPEN = ("additionalProperties", "patternProperties", "anyOf", "oneOf", "allOf", "$ref", "if",
+         "dependentSchemas", "dependencies")  # fmt: skip
 
 
 class Schema(NamedTuple):
@@ -68,20 +67,6 @@ def string_hash(text: str) -> tuple[int, int]:
     return first, second
 
 
-def named_types(name: str) -> int:
-    """Bits of a type's name, as JSON Schema, xLAM or Python's typing writes it."""
-    name = name.strip().lower()
-    if name.endswith("optional"):  # xLAM: "str, optional"
-        return named_types(name.removesuffix("optional").rstrip(" ,")) | NULL
-    inner = re.fullmatch(r"optional\[(.*)\]", name)
-    if inner:
-        return named_types(inner[1]) | NULL
-    inner = re.fullmatch(r"union\[([^\[\]]*)\]", name)
-    if inner:
-        return _union(named_types(part) for part in inner[1].split(","))
-    return _TYPE_OF_NAME.get(re.sub(r"\[.*\]$", "", name), ANYTHING)
-
-
 def _union(types: Iterable[int]) -> int:
     bits = 0
     for some in types:
@@ -89,12 +74,21 @@ def _union(types: Iterable[int]) -> int:
     return bits
 
 
+def named_types(schema: Mapping[str, Any]) -> int:
+    """Bits of the types that a schema names in JSON Schema's words; of anything without one."""
+    named = schema.get("type", ())
+    return (
+        _union(_BITS[name] for name in ([named] if isinstance(named, str) else named)) or ANYTHING
+    )
+
+
 def value_type(value: Any) -> int:
     """Bits of a JSON value's type."""
     if isinstance(value, bool):
         return BOOLEAN
     if isinstance(value, int | float):
-        return INTEGER if float(value).is_integer() else FRACTION
+        whole = isinstance(value, int) or value.is_integer()
+        return INTEGER if whole else FRACTION
     kinds = ((str, STRING), (type(None), NULL), (Mapping, OBJECT))
     return next((bits for kind, bits in kinds if isinstance(value, kind)), ARRAY)
 
@@ -111,19 +105,14 @@ def value_types(schema: Any) -> tuple[int, tuple[str, ...] | None]:
     """
     if not isinstance(schema, Mapping):
         return ANYTHING, None
-    types = ANYTHING
-    declared = schema.get("type")
-    if isinstance(declared, str):
-        types = named_types(declared)
-    elif isinstance(declared, Sequence) and all(isinstance(name, str) for name in declared):
-        types = _union(map(named_types, declared)) or ANYTHING
-    elif any(key in schema for key in ("anyOf", "oneOf")):
-        branches = schema.get("anyOf", schema.get("oneOf"))
-        if isinstance(branches, Sequence) and not isinstance(branches, str):
-            types = _union(value_types(branch)[0] for branch in branches) or ANYTHING
+    schema = plain_schema_words(schema)
+    types = named_types(schema)
+    branches = schema.get("anyOf", schema.get("oneOf"))
+    if types == ANYTHING and is_list(branches):
+        types = _union(value_types(branch)[0] for branch in branches) or ANYTHING
     values = schema.get("enum")
     enum = None
-    if isinstance(values, Sequence) and not isinstance(values, str) and values:
+    if is_list(values) and values:
         listed = _union(map(value_type, values))
         # An enum that has nothing of the declared type is meant for something else.
         if listed & types:

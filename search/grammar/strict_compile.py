@@ -35,7 +35,8 @@ KEYS, OTHERS, FIRST_CHILD, FEWEST, LARGEST, FIXED, ITEMS, HEIGHT, DEEPEST = rang
 HAS, NEEDS, NESTED = range(3)  # masks of a shape: its keys, those required, those of containers
 OPEN_SHAPE = 0
 # Keywords under which a schema may allow parameters that `properties` doesn't list.
-_OPEN_WORDS = ("patternProperties", "anyOf", "oneOf", "allOf", "$ref", "if")
+_OPEN_WORDS = ("patternProperties", "anyOf", "oneOf", "allOf", "$ref", "if", "dependentSchemas",
+               "dependencies")  # fmt: skip
 MOST_WAYS = 8
 
 

@@ -7,9 +7,10 @@ number. A conjunction is a set of fragments, a union a set of conjunctions.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
-from urllib.parse import unquote
+from collections.abc import Mapping
+from typing import Any
+
+from toolprm_jax.records import is_list, mappings, resolve
 
 Conjunction = frozenset[int]
 Union = frozenset[Conjunction]
@@ -32,11 +33,6 @@ LEFT_OPEN = (
     "maxProperties", "unevaluatedItems", "unevaluatedProperties", "$dynamicRef",
     "$recursiveRef", "contentEncoding", "contentMediaType", "contentSchema",
 )  # fmt: skip
-
-
-def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
-    """Whether a value is a JSON array."""
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 class Fragments:
@@ -133,20 +129,7 @@ class Fragments:
         """What a local reference means, None where that can't be told."""
         if not isinstance(root, Mapping) or self._has_resources(root):
             return None
-        place, _, pointer = reference.partition("#")
-        if place and place != root.get("$id"):
-            return None
-        if pointer and not pointer.startswith("/"):
-            return _anchored(root, pointer)
-        found: Any = root
-        for step in pointer.split("/")[1:]:
-            step = unquote(step).replace("~1", "/").replace("~0", "~")
-            if isinstance(found, Mapping) and step in found:
-                found = found[step]
-            elif is_list(found) and step.isdigit() and int(step) < len(found):
-                found = found[int(step)]
-            else:
-                return None
+        found = resolve(reference, root)
         return found if isinstance(found, Mapping | bool) else None
 
     def _has_resources(self, root: Mapping[str, Any]) -> bool:
@@ -154,27 +137,8 @@ class Fragments:
         if id(root) not in self._foreign:
             self._foreign[id(root)] = any(
                 isinstance(inner.get(word), str)
-                for inner in _mappings(root)
+                for inner in mappings(root)
                 if inner is not root
                 for word in ("$id", "id")
             )
         return self._foreign[id(root)]
-
-
-def _mappings(value: Any) -> list[Mapping[str, Any]]:
-    """All objects inside a JSON value, itself first."""
-    found: list[Mapping[str, Any]] = []
-    todo = [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, Mapping):
-            found.append(item)
-            todo += item.values()
-        elif is_list(item):
-            todo += item
-    return found
-
-
-def _anchored(root: Mapping[str, Any], name: str) -> Any:
-    named = [inner for inner in _mappings(root) if inner.get("$anchor") == name]
-    return named[0] if len(named) == 1 else None

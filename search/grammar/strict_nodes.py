@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from toolprm_jax.grammar import MAX_DEPTH
+from toolprm_jax.records import is_list
 
 from . import schema as words
-from .strict_flat import EVERYTHING, NOTHING, Conjunction, Fragments, Union, is_list
+from .strict_flat import EVERYTHING, NOTHING, Conjunction, Fragments, Union
 from .strict_words import (
     BOUNDLESS,
     BOUNDS,

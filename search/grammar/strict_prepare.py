@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .strict_flat import FLAT, STRUCTURE, is_list
+from toolprm_jax.records import is_list, plain_schema_words
+
+from .strict_flat import FLAT, STRUCTURE
 
 _TYPES = ("string", "number", "boolean", "null", "array", "object")
 # Keywords whose value is a schema, a list of schemas, or schemas by name.
@@ -39,7 +41,7 @@ def _prepared(schema: Any, old: bool) -> Any:
     if not isinstance(schema, Mapping):
         return schema
     old = _is_old(schema, old)
-    out = dict(schema)
+    out = dict(plain_schema_words(schema))
     if old and isinstance(out.get("$ref"), str):
         kept = ("$ref", *_DOCUMENT)
         out = {word: value for word, value in out.items() if word in kept}

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from toolprm_jax.records import is_list, plain_schema_words
+
 from . import schema as words
-from .strict_flat import is_list
 
 BOUNDLESS = 1 << 30
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
@@ -27,14 +28,7 @@ def same(one: Any, other: Any) -> bool:
 
 def declared(schema: Mapping[str, Any]) -> int:
     """Bits of the types that a schema names."""
-    named = schema.get("type")
-    names = [named] if isinstance(named, str) else named
-    if not is_list(names) or not all(isinstance(name, str) for name in names):
-        return words.ANYTHING
-    bits = 0
-    for name in names:
-        bits |= words.named_types(name)
-    return bits or words.ANYTHING
+    return words.named_types(plain_schema_words(schema))
 
 
 def listed_values(schema: Mapping[str, Any]) -> list[Any] | None:

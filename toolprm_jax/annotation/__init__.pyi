@@ -9,6 +9,7 @@ from .labels import label_completion as label_completion
 from .matching import exact_match as exact_match
 from .matching import strings_equal as strings_equal
 from .respell import respelled as respelled
+from .steps_file import STEPS_KEYS as STEPS_KEYS
 from .steps_file import LabelledCompletion as LabelledCompletion
 from .steps_file import labelled_from_json as labelled_from_json
 from .steps_file import read_steps as read_steps

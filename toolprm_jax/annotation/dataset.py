@@ -29,6 +29,7 @@ from ..records import (
     Record,
     Row,
     json_line,
+    open_rows,
     read_records,
     record_to_json,
     row_of,
@@ -254,7 +255,7 @@ def _groups(
 ) -> Iterator[tuple[Position, Record, list[Any]]]:
     """The lines of one record that follow each other: where they start, the record, the lines."""
     source = os.fspath(steps)
-    with Path(steps).open("rb") as file:
+    with open_rows(steps) as file:
         spans = row_spans(file, source) if start is None else spans_from(file, source, start, None)
         rows = ((span.start, row_of(source, span)) for span in spans)
         for record_id, group in groupby(rows, lambda row: _id_of(row[1])):

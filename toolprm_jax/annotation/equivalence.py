@@ -8,14 +8,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from ..records import is_list, plain_schema_words
 from .matching import strings_equal, values_equal
 
-_NUMBERS = frozenset(
-    {"integer", "int", "number", "float", "double", "long", "short", "byte", "bigint"}
-)
-_STRINGS = frozenset({"string", "str"})
-_LIST = re.compile(r"(?:list|array|tuple|set|sequence)(?:\[(?P<items>.*)\])?")
-_UNION = re.compile(r"(?:union|optional)\[(?P<parts>.*)\]")
+_NUMBERS = frozenset({"integer", "number"})
+_STRINGS = frozenset({"string"})
 _NUMERIC = re.compile(r"\s*[+-]?(?:\d{1,400}(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?\s*")
 _INFINITE = (math.inf, -math.inf)
 _LONGEST_DATE = 64
@@ -43,8 +40,9 @@ def schema_equal(gold: Any, value: Any, schema: Mapping[str, Any]) -> bool:
     """
     if values_equal(gold, value):
         return True
+    schema = _plain(schema)
     if isinstance(gold, list | tuple) and isinstance(value, list | tuple):
-        items = _items(schema)
+        items = _mapping(schema.get("items"))
         return len(gold) == len(value) and all(
             schema_equal(a, b, items) for a, b in zip(gold, value, strict=True)
         )
@@ -55,7 +53,7 @@ def schema_equal(gold: Any, value: Any, schema: Mapping[str, Any]) -> bool:
             schema_equal(child, value[key], _mapping(properties.get(key)))
             for key, child in gold.items()
         )
-    types = _types(schema.get("type"))
+    types = _types(schema)
     if types and types <= _NUMBERS:
         return values_equal(_number(gold), _number(value))
     if types and types <= _STRINGS and isinstance(gold, str) and isinstance(value, str):
@@ -70,35 +68,20 @@ def _mapping(schema: Any) -> Mapping[str, Any]:
     return schema if isinstance(schema, Mapping) else {}
 
 
-def _plain(name: str) -> str:
-    """`List[int], optional` -> `list[int]`: what follows the first comma outside brackets goes."""
-    depth = 0
-    for at, char in enumerate(name):
-        depth += (char == "[") - (char == "]")
-        if char == "," and depth == 0:
-            name = name[:at]
-            break
-    return name.strip().lower()
+def _plain(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema in JSON Schema's words; of what may also be null, what else it may be."""
+    schema = plain_schema_words(schema)
+    branches = schema.get("anyOf")
+    if "type" in schema or not is_list(branches):
+        return schema
+    others = [branch for branch in branches if branch != {"type": "null"}]
+    return plain_schema_words({**schema, **_mapping(others[0])}) if len(others) == 1 else schema
 
 
-def _types(given: Any) -> set[str]:
+def _types(schema: Mapping[str, Any]) -> set[str]:
     """The names of the types that a value may have, `null` left out."""
-    if isinstance(given, list):
-        return set().union(*map(_types, given)) - {"null", "none"}
-    if not isinstance(given, str):
-        return set()
-    name = _plain(given)
-    union = _UNION.fullmatch(name)
-    parts = union["parts"].split(",") if union else [name]
-    return {part.strip() for part in parts} - {"null", "none"}
-
-
-def _items(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema of an array's elements: `items`, or what stands in `List[...]`."""
-    if isinstance(schema.get("items"), Mapping):
-        return schema["items"]
-    listed = _LIST.fullmatch(_plain(str(schema.get("type", ""))))
-    return {"type": listed["items"]} if listed and listed["items"] else {}
+    named = schema.get("type", ())
+    return {*([named] if isinstance(named, str) else named)} - {"null"}
 
 
 def _number(value: Any) -> Any:

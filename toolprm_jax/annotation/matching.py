@@ -115,10 +115,7 @@ def _bfcl_equal(gold: Any, value: Any, schema: Mapping[str, Any]) -> bool:
     if isinstance(gold, dict):
         return _object_accepted(gold, value)
     if isinstance(gold, (list, tuple)):
-        items = schema.get("items")
-        return _list_accepted(
-            gold, value, items.get("type") if isinstance(items, Mapping) else None
-        )
+        return _list_accepted(gold, value, _type_name(schema.get("items")))
     # An integer stands for a float, but not the other way round.
     if type_name == "integer" and isinstance(value, float) and not isinstance(gold, float):
         return False

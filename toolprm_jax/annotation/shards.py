@@ -31,9 +31,11 @@ from ..records import (
     Position,
     Record,
     Reject,
+    answers_file,
     atomic_text,
     atomic_writer,
     checked_rollouts,
+    open_rows,
     read_records,
     row_of,
     row_spans,
@@ -201,7 +203,7 @@ def _hash(*values: Any) -> str:
 def _records_key(records: str, format: str | None) -> str:
     digests = []
     # BFCL's answers lie in another file.
-    for path in (Path(records), Path(records).parent / "possible_answer" / Path(records).name):
+    for path in (Path(records), answers_file(Path(records))):
         if path.is_file():
             with path.open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
@@ -211,7 +213,7 @@ def _records_key(records: str, format: str | None) -> str:
 def _plan(
     rollouts: str, parts: Path, records_key: str, options: Options, shard_bytes: int
 ) -> Iterator[Shard]:
-    with checked_rollouts(rollouts).open("rb") as file:
+    with open_rows(checked_rollouts(rollouts)) as file:
         number, start, size, digest = 0, None, 0, hashlib.sha256()
 
         def shard(end: int | None) -> Shard:
@@ -250,7 +252,7 @@ def _annotate_shard(shard: Shard) -> None:
             return record
 
         with (
-            Path(shard.rollouts).open("rb") as file,
+            open_rows(shard.rollouts) as file,
             atomic_text(shard.path("steps.jsonl")) as steps,
             atomic_writer(shard.path("rejects.jsonl")) as write_reject,
         ):

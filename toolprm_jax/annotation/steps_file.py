@@ -30,6 +30,10 @@ def step_to_json(step: Step) -> dict[str, Any]:
     }
 
 
+# The keys of a line, and where foreign keys of the same name stand.
+STEPS_KEYS = ("id", "completion", "token_ids", "steps", "correct", "error", "trailing", "foreign")
+
+
 def steps_json(record_id: str, completion: str, labelled: Labelled) -> dict[str, Any]:
     """One line of a steps file.
 
@@ -120,7 +124,7 @@ def labelled_from_json(where: str, value: Mapping[str, Any]) -> LabelledCompleti
 def _read_step(where: str, value: Any) -> Step:
     if not isinstance(value, dict):
         raise DataError(f"{where}: expected an object")
-    if value.get("kind") not in Kind.__members__:
+    if not isinstance(value.get("kind"), str) or value["kind"] not in Kind.__members__:
         raise DataError(f"{where}.kind: expected one of {', '.join(Kind.__members__)}")
     if type(value.get("end")) is not int or value["end"] < 0:
         raise DataError(f"{where}.end: expected a byte offset")

@@ -17,6 +17,11 @@ _VOWELS = "aeiou"
 _CONSONANTS = "".join(c for c in string.ascii_lowercase if c not in _VOWELS)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _TRIES = 20
+# Keywords that may hold of one value and not of another of its shape.
+_COMBINING = ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "dependencies",
+              "patternProperties", "enum", "const")  # fmt: skip
+_RESTRICTING = ("pattern", "format", "minimum", "maximum", "exclusiveMinimum",
+                "exclusiveMaximum", "multipleOf", *_COMBINING)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,13 +136,17 @@ def _same(default: Any, value: Any) -> bool:
 def _obstacle(record: Record, tool: Tool, parameter: str, schema: Mapping[str, Any]) -> str | None:
     default = schema["default"]
     text = text_of(default)
+    if parameter not in tool.own_properties:
+        return "the schema defines the parameter in another place"
     if not (isinstance(default, str) or _is_number(default)):
         return "neither a number nor a string"
     if text in ("true", "false", "True", "False", "null", "None") or not _digits_or_letters(text):
         return "nothing in the value can be replaced"
     if _is_number(default) and not _NUMBER.fullmatch(text):
         return "a number with an exponent"
-    if any(key in schema for key in ("enum", "const", "pattern", "minimum", "maximum", "format")):
+    if any(key in schema for key in _RESTRICTING) or (
+        tool.is_json_schema and any(key in tool.parameters for key in _COMBINING)
+    ):
         return "the schema restricts the values"
     if sum(t.name == tool.name for t in record.tools) > 1:
         return "two tools have this name"
@@ -223,14 +232,10 @@ def _like_character(character: str, rng: random.Random) -> str:
 
 def _replace(record: Record, index: int, parameter: str, old: str, new: str) -> Record:
     tool = record.tools[index]
-    schema = tool.properties[parameter]
+    schema = tool.own_properties[parameter]
     schema = {**schema, "default": _like(schema["default"], new)}
-    properties = {**tool.properties, parameter: schema}
-    parameters = (
-        {**tool.parameters, "properties": properties} if tool.is_json_schema else properties
-    )
     tools = list(record.tools)
-    tools[index] = Tool(tool.name, tool.description, parameters, tool.extra)
+    tools[index] = tool.with_properties({parameter: schema})
     answers = tuple(
         GoldCall(
             gold.name,

@@ -144,7 +144,8 @@ def _mask(args: argparse.Namespace) -> int:
         print(f"{args.records}: format {name}, recognised")
     print(
         f"{counts['read']} records written to {args.out}, {counts['masked']} of them masked\n"
-        f"defaults equal to the gold: {counts['changed']} changed, {counts['left']} left"
+        f"defaults equal to the gold: {counts['changed']} changed, {counts['left']} left\n"
+        f"names kept, for a pattern in the schema reads them: {counts['kept']}"
     )
     if args.rollouts:
         print(
@@ -171,6 +172,7 @@ def _masked_records(
             counts["masked"] += 1
             counts["changed"] += len(masked.map["defaults"]["changed"])
             counts["left"] += len(masked.map["defaults"]["left"])
+            counts["kept"] += sum(map(len, masked.map["kept"].values()))
             write_map({"id": record.id, **masked.map})
             write(record_to_json(masked.record))
         else:

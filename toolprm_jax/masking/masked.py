@@ -12,13 +12,15 @@ from typing import Any, Literal
 from ..grammar import Dress
 from ..records import Call, Equality, GoldCall, Record, Tool, property_names, rename_tool
 from .defaults import change_defaults, swap_default
-from .renaming import Renamer
+from .kept import is_seen, key_patterns
+from .renaming import Renamer, rename_choices
 
 Style = Literal["random", "pseudoword"]
 
 _CONSONANTS = "bdfgklmnprstvz"
 _VOWELS = "aeiou"
 _TRIES_PER_LENGTH = 50
+_TRIES_PER_PATTERN = 100
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,9 @@ class Masked:
 
     `map` is plain JSON: `tools` {new: old}, `parameters` {new tool: {new: old}} (nested property
     names too), `order` (original index of each tool, in the masked order), `defaults` (in new
-    names; `changed`: tool, parameter, old, new; `left`: tool, parameter, reason) and `messages`
-    {index: original message} of the messages that changed.
+    names; `changed`: tool, parameter, old, new; `left`: tool, parameter, reason), `messages`
+    {index: original message} of the messages that changed, and `kept` {new tool: [name]}, the
+    names that stay, for a pattern of the schema reads them.
     """
 
     record: Record
@@ -75,13 +78,20 @@ def mask_record(
 
     tool_names: dict[str, str] = {}
     names: dict[str, dict[str, str]] = {}
+    kept: dict[str, list[str]] = {}
+    patterns = key_patterns(source.tools)
     for tool, properties in _all_names(source):
         if tool not in tool_names:
-            tool_names[tool] = draw(is_tool=True)
-        known = names.setdefault(tool, {})
+            tool_names[tool] = draw()
+        known, seen = names.setdefault(tool, {}), patterns.get(tool, ())
         for old in properties:
-            if old not in known:
-                known[old] = draw(is_tool=False)
+            if old in known or old in kept.get(tool, ()):
+                continue
+            new = None if is_seen(old, seen) else draw.parameter(seen)
+            if new is None:
+                kept.setdefault(tool, []).append(old)
+            else:
+                known[old] = new
 
     order = list(range(len(source.tools)))
     rng.shuffle(order)
@@ -95,11 +105,16 @@ def mask_record(
             for tool in (source.tools[index] for index in order)
         ),
         answers=None if answers is None else tuple(renamer.gold(gold) for gold in answers),
+        extra=rename_choices(source.extra, tool_names),
     )
 
     def in_new_names(entry: Mapping[str, str]) -> dict[str, str]:
         tool, parameter = entry["tool"], entry["parameter"]
-        return {**entry, "tool": tool_names[tool], "parameter": names[tool][parameter]}
+        return {
+            **entry,
+            "tool": tool_names[tool],
+            "parameter": names[tool].get(parameter, parameter),
+        }
 
     back = {
         "tools": {new: old for old, new in tool_names.items()},
@@ -107,6 +122,7 @@ def mask_record(
             tool_names[tool]: {new: old for old, new in known.items()}
             for tool, known in names.items()
         },
+        "kept": {tool_names[tool]: some for tool, some in kept.items()},
         "order": order,
         "defaults": {
             "changed": [in_new_names(entry) for entry in changed.changed],
@@ -161,18 +177,12 @@ def unmask_record(back: Mapping[str, Any], record: Record) -> Record:
         (change["tool"], change["parameter"]): change for change in back["defaults"]["changed"]
     }
     for index, tool in zip(back["order"], record.tools, strict=True):
-        properties = {
-            name: {**schema, "default": swap_default(change, schema["default"])}
-            if (change := defaults.get((tool.name, name))) and "default" in schema
-            else schema
-            for name, schema in tool.properties.items()
-        }
-        parameters = {**tool.parameters, "properties": properties}
-        tool = Tool(
-            tool.name,
-            tool.description,
-            parameters if tool.is_json_schema else properties,
-            tool.extra,
+        tool = tool.with_properties(
+            {
+                name: {**schema, "default": swap_default(change, schema["default"])}
+                for name, schema in tool.own_properties.items()
+                if (change := defaults.get((tool.name, name))) and "default" in schema
+            }
         )
         tools[index] = rename_tool(tool, back["tools"][tool.name], back["parameters"][tool.name])
     answers = record.answers
@@ -195,7 +205,8 @@ def unmask_record(back: Mapping[str, Any], record: Record) -> Record:
         back["messages"].get(str(i), message) for i, message in enumerate(record.messages)
     )
     in_order = tuple(tools[index] for index in sorted(tools))
-    return record.with_(messages=messages, tools=in_order, answers=answers)
+    extra = rename_choices(record.extra, back["tools"])
+    return record.with_(messages=messages, tools=in_order, answers=answers, extra=extra)
 
 
 def _old(back: Mapping[str, Any], tool: str, name: str) -> str:
@@ -226,11 +237,25 @@ class _Names:
     def __init__(self, rng: random.Random, style: Style, taken: set[str]) -> None:
         self._rng, self._style, self._taken = rng, style, taken
 
-    def __call__(self, *, is_tool: bool) -> str:
+    def __call__(self) -> str:
+        """A tool's name."""
+        name = self._draw(is_tool=True, patterns=())
+        assert name is not None
+        return name
+
+    def parameter(self, patterns: Sequence[str]) -> str | None:
+        """A parameter's name that no pattern matches; None where none was found."""
+        return self._draw(is_tool=False, patterns=patterns)
+
+    def _draw(self, *, is_tool: bool, patterns: Sequence[str]) -> str | None:
         draw = self._pseudoword if self._style == "pseudoword" else self._random
         tries = 0
-        while (name := draw(is_tool, tries // _TRIES_PER_LENGTH)) in self._taken:
+        while (name := draw(is_tool, tries // _TRIES_PER_LENGTH)) in self._taken or is_seen(
+            name, patterns
+        ):
             tries += 1
+            if patterns and tries > _TRIES_PER_PATTERN:
+                return None
         self._taken.add(name)
         return name
 

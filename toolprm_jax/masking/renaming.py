@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..grammar import Dress, Kind, parse_argument, parse_name, run, tables
-from ..records import Equality, GoldCall, Tool, rename_value
+from ..records import (
+    DataError,
+    Equality,
+    GoldCall,
+    Tool,
+    check_nesting,
+    parse_json,
+    rename_argument,
+)
 from .defaults import swap_default
 
 _key_at = json.JSONDecoder().raw_decode
@@ -44,18 +52,19 @@ class Renamer:
         return GoldCall(
             self._tool_names[gold.name],
             {
-                names[name]: tuple(self._value(gold.name, name, value) for value in values)
+                names.get(name, name): tuple(
+                    self._value(gold.name, name, value) for value in values
+                )
                 for name, values in gold.arguments.items()
             },
-            frozenset(names[name] for name in gold.optional),
+            frozenset(names.get(name, name) for name in gold.optional),
             gold.extra,
         )
 
     def _value(self, tool_name: str, parameter: str, value: Any) -> Any:
-        for tool in self._tools:
-            if tool.name == tool_name and parameter in tool.properties:
-                schemas = (tool.properties[parameter],)
-                return rename_value(value, schemas, self._names[tool_name], tool.parameters)
+        mine = [tool for tool in self._tools if tool.name == tool_name]
+        for tool in sorted(mine, key=lambda tool: parameter not in tool.properties)[:1]:
+            return rename_argument(tool, parameter, value, self._names[tool_name])
         return value
 
     def message(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -67,18 +76,22 @@ class Renamer:
         renamed["content"] = "".join(self._json_text(piece) for piece in pieces)
         if message.get("calls"):
             renamed["calls"] = [self._json_call(call) for call in message["calls"]]
-        if message["role"] == "tool" and message.get("name") in self._tool_names:
+        if message["role"] == "tool" and self._is_tool(message.get("name")):
             renamed["name"] = self._tool_names[message["name"]]
         return renamed
 
+    def _is_tool(self, name: Any) -> bool:
+        return isinstance(name, str) and name in self._tool_names
+
     def _json_text(self, text: str) -> str:
         try:
-            parsed = json.loads(text)
-        except ValueError:
+            parsed = parse_json(text)
+            check_nesting([parsed])
+        except DataError:
             return text
         calls = parsed if isinstance(parsed, list) else [parsed]
         if not calls or not all(
-            isinstance(call, dict) and call.get("name") in self._tool_names for call in calls
+            isinstance(call, dict) and self._is_tool(call.get("name")) for call in calls
         ):
             return text
         renamed = [self._json_call(call) for call in calls]
@@ -138,6 +151,27 @@ class Renamer:
             rest = colon[0] + json.dumps(new, ensure_ascii=False)
         key = _renamed(parameter, self._names.get(tool, {}))
         return (json.dumps(key, ensure_ascii=False) + rest).encode()
+
+
+def rename_choices(extra: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """A record's other keys, with the tools renamed that a request of OpenAI's API asks for."""
+    return {
+        key: _chosen(value, names) if key in ("tool_choice", "function_call") else value
+        for key, value in extra.items()
+    }
+
+
+def _chosen(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_chosen(child, names) for child in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: names.get(child, child)
+        if key == "name" and isinstance(child, str)
+        else _chosen(child, names)
+        for key, child in value.items()
+    }
 
 
 def _renamed(name: str, names: Mapping[str, str]) -> str:

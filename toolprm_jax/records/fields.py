@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .jsonl import Row, parse_json
 from .types import Call, DataError, GoldCall, Tool
 
 MAX_NESTING = 64  # of a row's JSON; what walks through records may recurse
-_OBJECT_TYPES = ("object", "dict")
+# The keys of our own form, which foreign keys of the same name must not replace.
+FOREIGN = "foreign"
+RECORD_KEYS = ("id", "query", "tools", "answers", "accepted", "equality", FOREIGN)
+CALL_KEYS = ("name", "arguments", FOREIGN)
+ACCEPTED_KEYS = (*CALL_KEYS, "optional")
+MESSAGE_KEYS = ("role", "content", "calls", FOREIGN)
+# Where tools keep their schema: our key, then those of MCP and of Anthropic.
+_PARAMETERS = ("parameters", "inputSchema", "input_schema")
 
 
 def row_object(row: Row) -> tuple[str, dict[str, Any]]:
@@ -26,7 +33,7 @@ def row_object(row: Row) -> tuple[str, dict[str, Any]]:
         raise DataError(f"expected an object, found {type(row.value).__name__}")
     if row.id is None:
         raise DataError("id: expected a string or an integer")
-    _check_nesting(row.value)
+    check_nesting(row.value)
     try:
         json.dumps(row.value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
@@ -36,7 +43,15 @@ def row_object(row: Row) -> tuple[str, dict[str, Any]]:
     return row.id, value
 
 
-def _check_nesting(value: Any) -> None:
+def check_nesting(value: Any) -> None:
+    """Checks that what walks through a value may recurse.
+
+    Args:
+      value: a JSON object or list.
+
+    Raises:
+      DataError: it is nested more than `MAX_NESTING` deep.
+    """
     level, depth = [value], 0
     while level:
         if depth > MAX_NESTING:
@@ -50,6 +65,33 @@ def _check_nesting(value: Any) -> None:
         ]
 
 
+def beside(
+    ours: Mapping[str, Any], extra: Mapping[str, Any], keys: Sequence[str]
+) -> dict[str, Any]:
+    """`ours` and what was kept beside it; what bears a name of ours stands under `foreign`.
+
+    Args:
+      ours: keys and values of our form.
+      extra: other keys, as their owner wrote them.
+      keys: all that our form has.
+
+    Returns:
+      One object, from which `kept_beside` gets `extra` back.
+    """
+    hidden = {key: value for key, value in extra.items() if key in keys}
+    plain = {key: value for key, value in extra.items() if key not in keys}
+    return {**ours, **plain, **({FOREIGN: hidden} if hidden else {})}
+
+
+def kept_beside(value: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """What stands beside the keys of our form, those under `foreign` included."""
+    extra = {key: child for key, child in value.items() if key not in keys}
+    hidden = value.get(FOREIGN)
+    if isinstance(hidden, dict) and hidden and hidden.keys() <= set(keys):
+        return {**extra, **hidden}
+    return {**extra, FOREIGN: hidden} if FOREIGN in value else extra
+
+
 def unpack(field: str, value: Any) -> Any:
     """The value of a field that may hold JSON in a string."""
     if not isinstance(value, str):
@@ -57,7 +99,7 @@ def unpack(field: str, value: Any) -> Any:
     try:
         parsed = parse_json(value)
         if isinstance(parsed, dict | list):
-            _check_nesting(parsed)
+            check_nesting(parsed)
         return parsed
     except DataError as error:
         raise DataError(f"{field}: {error}") from None
@@ -103,19 +145,18 @@ def _tool(field: str, value: Any) -> Tool:
     description = value.get("description") or ""
     if not isinstance(description, str):
         raise DataError(f"{field}.description: expected a string")
-    parameters = value.get("parameters")
+    key = next((key for key in _PARAMETERS if value.get(key) is not None), "parameters")
+    parameters = value.get(key)
     parameters = {} if parameters is None else parameters
     if not isinstance(parameters, dict):
-        raise DataError(f"{field}.parameters: expected an object")
-    if "properties" not in parameters and parameters.get("type") in _OBJECT_TYPES:
-        # A schema without properties: else its "type" would be taken for a flat parameter.
-        parameters = {**parameters, "properties": {}}
-    extra = {k: v for k, v in value.items() if k not in ("name", "description", "parameters")}
+        raise DataError(f"{field}.{key}: expected an object")
+    extra = {k: v for k, v in value.items() if k not in ("name", "description", "parameters", key)}
     tool = Tool(name, description, parameters, extra)
     if tool.is_json_schema:
-        required = parameters.get("required", [])
+        required = parameters.get("required")
+        required = [] if required is None else required
         if not isinstance(required, list) or not all(isinstance(n, str) for n in required):
-            raise DataError(f"{field}.parameters.required: expected a list of strings")
+            raise DataError(f"{field}.{key}.required: expected a list of strings")
     return tool
 
 
@@ -131,7 +172,7 @@ def exact_gold(field: str, value: Any) -> GoldCall:
     name = _name(field, value)
     if not isinstance(value.get("arguments"), dict):
         raise DataError(f"{field}.arguments: expected an object")
-    extra = {k: v for k, v in value.items() if k not in ("name", "arguments")}
+    extra = kept_beside(value, CALL_KEYS)
     return GoldCall.exact(Call(name, value["arguments"]), extra)
 
 
@@ -145,6 +186,6 @@ def accepted_gold(field: str, value: Any) -> GoldCall:
         raise DataError(f"{field}.arguments: expected a list of accepted values per parameter")
     if not isinstance(optional, list) or not all(isinstance(n, str) for n in optional):
         raise DataError(f"{field}.optional: expected a list of strings")
-    extra = {k: v for k, v in value.items() if k not in ("name", "arguments", "optional")}
+    extra = kept_beside(value, ACCEPTED_KEYS)
     accepted = {parameter: tuple(values) for parameter, values in arguments.items()}
     return GoldCall(name, accepted, frozenset(optional), extra)

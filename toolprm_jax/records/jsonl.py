@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import math
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TextIO
 
-from .spans import Span, row_spans
+from .spans import Span, open_rows, row_spans
 from .types import DataError
 
 ROLLOUTS_FORM = '{"id": record id, "completions": [text, ...]}'
@@ -177,7 +178,7 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[Row]:
     """The rows of a JSON-lines file or of a JSON array, one at a time.
 
     Args:
-      path: the file; UTF-8, a byte-order mark and blank lines are allowed.
+      path: the file; UTF-8, packed by gzip or not; a byte-order mark and blank lines are allowed.
 
     Returns:
       Rows in file order; one that is no JSON comes with its `problem`.
@@ -187,7 +188,7 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[Row]:
     """
     path = checked_file(path)
     source, empty = str(path), True
-    with path.open("rb") as file:
+    with open_rows(path) as file:
         for span in row_spans(file, source):
             yield row_of(source, span)
             empty = False
@@ -211,12 +212,25 @@ def row_of(source: str, span: Span) -> Row:
         value = parse_json(span.data.decode("utf-8").strip())
     except UnicodeDecodeError as error:
         problem = f"expected UTF-8, found byte {span.data[error.start]:#04x} at {error.start}"
+        problem += _hint(span.data)
     except DataError as error:
-        problem = str(error)
+        problem = f"{error}{_hint(span.data)}"
     raw = None
     if line is not None or problem:
         raw = span.data.decode("utf-8", "backslashreplace").strip()
     return Row(source, index, line, raw, value, problem)
+
+
+def _hint(data: bytes) -> str:
+    """What is likely wrong with the file of a row that is no JSON."""
+    text = data.strip()
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in data:
+        return " (is the file in UTF-16?)"
+    if b"\r" in text:
+        return " (do the file's lines end with CR alone?)"
+    if text.startswith(b"{") and not text.endswith(b"}"):
+        return " (does the object end on another line?)"
+    return ""
 
 
 def read_rollout_rows(

@@ -117,17 +117,17 @@ def literal_value(text: str, schema: Mapping[str, Any], language: Language) -> A
 
 
 def _declared(text: str, schema: Mapping[str, Any], language: Language, depth: int) -> Any:
-    name = schema.get("type")
+    name = str(schema.get("type"))
     if name in _SUFFIXES[language]:
-        return _number(text, str(name), language)
+        return _number(text, name, language)
     if name in ("boolean", "Boolean"):
         return {"true": True, "false": False}.get(text, text)
     if name == "String" and language == "javascript" and _is_quoted(text):
         return text[1:-1]
-    if _TYPES.get(str(name)) == "array":
+    if _TYPES.get(name) == "array":
         items = schema.get("items")
         return _list(text, items if isinstance(items, Mapping) else {}, language, depth)
-    if _TYPES.get(str(name)) == "dict":
+    if _TYPES.get(name) == "dict":
         return _object(text, language, depth)
     return text
 

@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .fields import messages_of, tools_of
+from .fields import check_nesting, messages_of, tools_of
 from .openai import bare_functions, plain_message
-from .types import Record, Tool
+from .parameters import is_list
+from .types import DataError, Record, Tool
 
 
 def query_record(
@@ -27,9 +28,12 @@ def query_record(
     Raises:
       DataError: with the field and what was expected.
     """
+    if not is_list(tools):
+        raise DataError(f"tools: expected a list, found {type(tools).__name__}")
     given = [tool.to_json() if isinstance(tool, Tool) else tool for tool in tools]
+    check_nesting([given, query])
     found = tools_of("tools", bare_functions(given))
-    if not isinstance(query, str):
+    if is_list(query):
         query = [plain_message(f"query[{i}]", message) for i, message in enumerate(query)]
     messages = messages_of("query", query)
     text = json.dumps([list(messages), [tool.to_json() for tool in found]], sort_keys=True)

@@ -10,10 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from .bfcl import bfcl_parser
-from .fields import accepted_gold, exact_gold, list_of, messages_of, row_object, tools_of, unpack
+from .fields import (
+    ACCEPTED_KEYS,
+    CALL_KEYS,
+    RECORD_KEYS,
+    accepted_gold,
+    beside,
+    exact_gold,
+    kept_beside,
+    list_of,
+    messages_of,
+    row_object,
+    tools_of,
+    unpack,
+)
 from .jsonl import Rejects, Row, checked_file, read_rows
-from .openai import parse_conversation
-from .types import DataError, Equality, Record
+from .openai import parse_conversation, plain_message
+from .types import DataError, Equality, GoldCall, Record
 
 FORMATS = ("record", "xlam", "bfcl", "toolalpaca", "openai")
 
@@ -81,7 +94,8 @@ def record_to_json(record: Record) -> dict[str, Any]:
 
     Returns:
       `{"id", "query", "tools", "answers", ...}`; golds that accept several values are also given
-      in full, as `accepted`, and BFCL's equality as `"equality": "bfcl"`.
+      in full, as `accepted`, and BFCL's equality as `"equality": "bfcl"`. Foreign keys that bear a
+      name of ours stand under `foreign`.
     """
     single = len(record.messages) == 1 and dict(record.messages[0]) == {
         "role": "user",
@@ -93,20 +107,25 @@ def record_to_json(record: Record) -> dict[str, Any]:
         "tools": [tool.to_json() for tool in record.tools],
     }
     if record.answers is not None:
-        line["answers"] = [{**gold.first().to_json(), **gold.extra} for gold in record.answers]
+        line["answers"] = [
+            beside(gold.first().to_json(), gold.extra, CALL_KEYS) for gold in record.answers
+        ]
         if not all(gold.is_exact for gold in record.answers):
             line["accepted"] = [
-                {
-                    "name": gold.name,
-                    "arguments": {name: list(values) for name, values in gold.arguments.items()},
-                    "optional": sorted(gold.optional),
-                    **gold.extra,
-                }
+                beside(
+                    {
+                        "name": gold.name,
+                        "arguments": {name: list(some) for name, some in gold.arguments.items()},
+                        "optional": sorted(gold.optional),
+                    },
+                    gold.extra,
+                    ACCEPTED_KEYS,
+                )
                 for gold in record.answers
             ]
     if record.equality != "json":
         line["equality"] = record.equality
-    return {**line, **record.extra}
+    return beside(line, record.extra, RECORD_KEYS)
 
 
 def record_from_json(value: Mapping[str, Any]) -> Record:
@@ -115,7 +134,7 @@ def record_from_json(value: Mapping[str, Any]) -> Record:
     Raises:
       DataError: with the field and what was expected.
     """
-    return _parse_row(Row("", 0, None, None, value), packed=False)
+    return _parse_record(Row("", 0, None, None, value))
 
 
 def _records(
@@ -145,30 +164,63 @@ def _peek_format(path: Path, rows: Iterable[Row]) -> tuple[str, Iterable[Row]]:
             break
     row = read[-1]
     if not isinstance(row.value, dict):
-        raise DataError(f"{path}: expected records, found no line that is a JSON object")
-    format = _form(row.value, in_array=row.line is None)
-    if format is None:
+        row = read[0]
+        found = row.problem or f"expected an object, found {type(row.value).__name__}"
+        raise DataError(f"{row.where}: {found}; found no line that is a JSON object")
+    formats = _forms(row.value, in_array=row.line is None)
+    if len(formats) > 1:
+        raise DataError(
+            f"{row.where}: has the form of {' and of '.join(formats)}: say which with --format"
+        )
+    if not formats:
         keys = ", ".join(map(repr, itertools.islice(row.value, 5)))
         raise DataError(
             f"{row.where}: expected the keys 'query' and 'tools' (or BFCL's 'question' and "
             f"'function', OpenAI's 'messages' and 'tools', or Hammer's 'instruction' and "
             f"'output'), found {keys or 'none'}{_advice(row.value)}"
         )
-    return format, itertools.chain(read, rows)
+    return formats[0], itertools.chain(read, rows)
 
 
-def _form(value: dict[str, Any], *, in_array: bool) -> str | None:
-    if "question" in value and "function" in value:
-        return "bfcl"
-    if "messages" in value and "query" not in value:
-        return "openai"
-    if "query" in value and "tools" in value:
+def _forms(value: dict[str, Any], *, in_array: bool) -> list[str]:
+    """The formats whose form a row has; a key alone, which may be foreign, decides nothing."""
+    forms = []
+    if isinstance(value.get("question"), list) and "function" in value:
+        forms.append("bfcl")
+    messages = value.get("messages")
+    if isinstance(messages, list | str) and messages and not isinstance(messages[0], list):
+        forms.append("openai")
+    if "query" in value and "tools" in value and (not forms or _has_own_tools(value)):
         if isinstance(value["tools"], str):
-            return "xlam"
-        return "toolalpaca" if in_array and "id" not in value else "record"
-    if "instruction" in value and "output" in value:
-        return "toolalpaca"
-    return None
+            forms.append("xlam")
+        # `accepted` is a key of ours; it may be a foreign one where the answers stand beside it.
+        elif in_array and "id" not in value and ("accepted" not in value or "answers" in value):
+            forms.append("toolalpaca")
+        else:
+            forms.append("record")
+    if not forms and "question" in value and "function" in value:
+        forms.append("bfcl")  # whatever is wrong with it, the reader says
+    if not forms and "messages" in value:
+        forms.append("openai")
+    if _is_hammer(value) and "output" in value and not forms:
+        forms.append("toolalpaca")
+    return forms
+
+
+def _has_own_tools(value: dict[str, Any]) -> bool:
+    """Whether a row with another format's keys is one of ours, too: its tools bear names."""
+    tools = value["tools"]
+    if isinstance(tools, str):
+        answers = value.get("answers")
+        return isinstance(answers, str) and answers.strip()[:1] in ("[", "")
+    named = isinstance(tools, list) and all(isinstance(t, dict) and "name" in t for t in tools)
+    return bool(tools) and named and isinstance(value["query"], str | list)
+
+
+def _is_hammer(value: dict[str, Any]) -> bool:
+    prompt = value.get("instruction")
+    marked = isinstance(prompt, str) and _TOOLS.search(prompt) is not None
+    return marked or ("instruction" in value and not ("query" in value and "tools" in value))
 
 
 def _advice(value: dict[str, Any]) -> str:
@@ -191,40 +243,61 @@ def _parser(path: Path, format: str) -> _Parser:
         return lambda row: [_parse_row(row, packed=True)]
     if format == "toolalpaca":
         return lambda row: [_parse_toolalpaca(row)]
-    return lambda row: [_parse_row(row, packed=False)]
+    return lambda row: [_parse_record(row)]
+
+
+def _parse_record(row: Row) -> Record:
+    """A row of record JSONL."""
+    record_id, value = row_object(row)
+    equality: Equality = value.get("equality") or "json"
+    if equality not in ("json", "bfcl"):
+        raise DataError(f"equality: expected 'json' or 'bfcl', found {equality!r}")
+    golds = _exact_golds("answers", value.get("answers"))
+    if value.get("accepted") is not None:
+        accepted = list_of("accepted", value["accepted"])
+        golds = tuple(accepted_gold(f"accepted[{i}]", gold) for i, gold in enumerate(accepted))
+    return Record(
+        record_id,
+        messages_of("query", _with_calls(value.get("query"))),
+        tools_of("tools", value.get("tools"), may_be_empty=golds == ()),
+        golds,
+        equality,
+        kept_beside(value, RECORD_KEYS),
+    )
 
 
 def _parse_row(row: Row, *, packed: bool) -> Record:
-    """A row of record JSONL or ToolAlpaca; of xLAM if `packed`: JSON strings inside JSON."""
+    """A row of ToolAlpaca; of xLAM if `packed`: JSON strings inside JSON."""
     record_id, value = row_object(row)
     tools, answers = value.pop("tools", None), value.pop("answers", None)
     if packed:
         tools = unpack("tools", tools)
         # The irrelevance set may leave the string of no answers empty.
         answers = [] if answers == "" else unpack("answers", answers)
-    accepted = value.pop("accepted", None)
-    equality: Equality = "json"
-    if not packed and value.get("equality") in ("json", "bfcl"):
-        equality = value.pop("equality")
-    golds = None
-    if accepted is not None:
-        golds = tuple(
-            accepted_gold(f"accepted[{i}]", gold)
-            for i, gold in enumerate(list_of("accepted", accepted))
-        )
-    elif answers is not None:
-        golds = tuple(
-            exact_gold(f"answers[{i}]", call) for i, call in enumerate(list_of("answers", answers))
-        )
-    messages = messages_of("query", value.pop("query", None))
-    return Record(
-        record_id,
-        messages,
-        tools_of("tools", tools, may_be_empty=golds == ()),
-        golds,
-        equality,
-        value,
-    )
+    golds = _exact_golds("answers", answers)
+    messages = messages_of("query", _with_calls(value.pop("query", None)))
+    listed = tools_of("tools", tools, may_be_empty=golds == ())
+    return Record(record_id, messages, listed, golds, extra=value)
+
+
+def _with_calls(query: Any) -> Any:
+    """Messages of a query, those that hold their calls as OpenAI's API has them in our form."""
+    if not isinstance(query, list):
+        return query
+    return [
+        plain_message(f"query[{i}]", message)
+        if isinstance(message, dict)
+        and "calls" not in message
+        and (message.get("tool_calls") or message.get("function_call"))
+        else message
+        for i, message in enumerate(query)
+    ]
+
+
+def _exact_golds(field: str, answers: Any) -> tuple[GoldCall, ...] | None:
+    if answers is None:
+        return None
+    return tuple(exact_gold(f"{field}[{i}]", c) for i, c in enumerate(list_of(field, answers)))
 
 
 _TOOLS = re.compile(r"\[BEGIN OF AVAILABLE TOOLS\]\n(.*?)\n\[END OF AVAILABLE TOOLS\]", re.DOTALL)
@@ -235,7 +308,7 @@ _FENCE = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL)
 
 def _parse_toolalpaca(row: Row) -> Record:
     """A row of ToolAlpaca as Hammer evaluates it: plain, or as the text of Hammer's prompt."""
-    if not isinstance(row.value, dict) or "instruction" not in row.value:
+    if not isinstance(row.value, dict) or not _is_hammer(row.value):
         return _parse_row(row, packed=False)
     record_id, value = row_object(row)
     prompt, output = value.pop("instruction"), value.pop("output", None)
@@ -256,7 +329,7 @@ def _parse_toolalpaca(row: Row) -> Record:
     if value.get("input") == "":
         del value["input"]
     fenced = _FENCE.fullmatch(output)
-    answers = list_of("output", unpack("output", fenced[1] if fenced else output))
-    golds = tuple(exact_gold(f"output[{i}]", call) for i, call in enumerate(answers))
+    answers = unpack("output", fenced[1] if fenced else output)
+    golds = _exact_golds("output", list_of("output", answers))
     listed = tools_of("instruction", unpack("instruction", tools[1]), may_be_empty=not golds)
     return Record(record_id, messages, listed, golds, extra=value)

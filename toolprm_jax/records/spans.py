@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import os
 import re
+import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 from .types import DataError
 
 _BOM = b"\xef\xbb\xbf"
+_GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
 # Up to the next byte that matters outside strings; a quote only where its string ends later.
 _BETWEEN = rb'"\[\]{}'
@@ -30,6 +36,48 @@ class Span(NamedTuple):
 
     start: Position
     data: bytes
+
+
+def open_rows(path: str | os.PathLike[str]) -> BinaryIO:
+    """A file of rows, open for reading; what gzip has packed is unpacked on the way.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The seekable file. Reading raises `DataError` where a packed file is damaged.
+    """
+    with Path(path).open("rb") as file:
+        is_packed = file.read(2) == _GZIP
+    return io.BufferedReader(_Unpacked(path), _CHUNK) if is_packed else Path(path).open("rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """The content of a gzip file."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path, self._file = path, gzip.GzipFile(path)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._file.read(len(buffer))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(f"{self._path}: expected a whole gzip file: {error}") from None
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def row_spans(file: BinaryIO, source: str) -> Iterator[Span]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from ..grammar import Dress
+from .parameters import is_json_schema, parameter_schemas, properties_of, required_parameters
 
 Equality = Literal["json", "bfcl"]
 
@@ -29,46 +31,41 @@ class Tool:
     parameters: Mapping[str, Any]
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def is_json_schema(self) -> bool:
         """Whether `parameters` is a JSON Schema object rather than the flat form."""
-        properties, type_ = self.parameters.get("properties"), self.parameters.get("type")
-        if not isinstance(properties, Mapping):
-            return False
-        # Some leave the type out; in the flat form a parameter "properties" holds no schemas.
-        return isinstance(type_, str | list) or (
-            type_ is None and all(isinstance(schema, Mapping) for schema in properties.values())
-        )
+        return is_json_schema(self.parameters)
 
-    @property
+    @cached_property
     def properties(self) -> Mapping[str, Any]:
         """Schema of every parameter by name, in order, whichever form `parameters` has."""
-        return self.parameters["properties"] if self.is_json_schema else self.parameters
+        return parameter_schemas(self.parameters)
 
-    @property
+    @cached_property
     def required(self) -> frozenset[str]:
         """Names of the parameters that every call must give."""
+        return required_parameters(self.parameters)
+
+    @property
+    def own_properties(self) -> Mapping[str, Any]:
+        """Those of `properties` that stand in `parameters` itself, not behind a `$ref` or so."""
+        return properties_of(self.parameters) if self.is_json_schema else self.properties
+
+    def with_properties(self, schemas: Mapping[str, Any]) -> Tool:
+        """A copy with other schemas for some of `own_properties`."""
+        new = {name: schemas.get(name, schema) for name, schema in self.own_properties.items()}
         if self.is_json_schema:
-            return frozenset(self.parameters.get("required", ()))
-        return frozenset(
-            name
-            for name, schema in self.parameters.items()
-            if isinstance(schema, Mapping)
-            and (
-                schema["required"] is True
-                if "required" in schema
-                else "default" not in schema and "optional" not in str(schema.get("type", ""))
-            )
-        )
+            new = {"properties": new} if new else {}
+        return replace(self, parameters={**self.parameters, **new})
 
     def to_json(self) -> dict[str, Any]:
         """The tool as a prompt shows it."""
-        return {
+        ours = {
             "name": self.name,
             "description": self.description,
             "parameters": self.parameters,
-            **self.extra,
         }
+        return {**ours, **self.extra, **ours}  # in this order, and never replaced
 
 
 @dataclass(frozen=True)

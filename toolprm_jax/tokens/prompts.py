@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, get_args
 
 from ..grammar import Dress
 from ..records import Call, DataError, Record, spell_calls
+from .brief import brief_type
 
 Turn = tuple[str, str]  # role, content
 
@@ -161,30 +162,16 @@ def _llama(record: Record) -> list[Turn]:
     return turns
 
 
-def _brief_type(schema: Any) -> str:
-    """A parameter's schema in a few words: `string`, `array of integer`, `"c"/"f"`, `date`."""
-    if not isinstance(schema, Mapping):
-        return json.dumps(schema, ensure_ascii=False)
-    if "enum" in schema:
-        return "/".join(json.dumps(value, ensure_ascii=False) for value in schema["enum"])
-    words = str(schema.get("format") or schema.get("type", "any"))
-    if "items" in schema:
-        words += f" of {_brief_type(schema['items'])}"
-    if isinstance(schema.get("properties"), Mapping):
-        inner = (f"{name} {_brief_type(s)}" for name, s in schema["properties"].items())
-        words += " {" + ", ".join(inner) + "}"
-    return words
-
-
 def _compact(record: Record) -> list[Turn]:
     lines = []
     for tool in record.tools:
         parts = [f'- "{tool.name}": {tool.description}']
         for name, schema in tool.properties.items():
             mark = "" if name in tool.required else "?"
-            words = f" `{name}`{mark} {_brief_type(schema)}"
+            words = f" `{name}`{mark} {brief_type(schema, tool.parameters)}"
             if isinstance(schema, Mapping):
-                words += f": {schema.get('description', '')}"
+                description = schema.get("description")
+                words += f": {description if isinstance(description, str) else ''}"
                 if "default" in schema:
                     words += f" = {json.dumps(schema['default'], ensure_ascii=False)}"
             parts.append(words)

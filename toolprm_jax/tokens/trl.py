@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ..annotation import Labelled, Step, labelled_from_json, steps_json
+from ..annotation import STEPS_KEYS, Labelled, Step, labelled_from_json, steps_json
 from ..command import Parser, add_format, command, distinct_files
 from ..grammar import Dress, Kind, explain, run, tables
 from ..records import (
@@ -24,6 +24,7 @@ from ..records import (
     Reject,
     Row,
     atomic_writer,
+    beside,
     read_records,
     read_rows,
 )
@@ -102,7 +103,8 @@ def from_trl(row: Row, dress: Dress = "list") -> dict[str, Any]:
       dress: how the completion writes calls.
 
     Returns:
-      The line; other keys of the row are kept, the prompt is not, for the record makes it.
+      The line; other keys of the row are kept, under `foreign` where a steps file has one of that
+      name; the prompt is not, for the record makes it.
 
     Raises:
       DataError: with the field and what was expected.
@@ -137,7 +139,7 @@ def from_trl(row: Row, dress: Dress = "list") -> dict[str, Any]:
             steps.append(Step(kind, end, label, prefix))
     others = {k: v for k, v in row.value.items() if k not in (*_OURS, "id")}
     labelled = Labelled(tuple(steps), labels[-1], error, trailing, ())
-    return {**steps_json(row.id, text, labelled), **others}
+    return beside(steps_json(row.id, text, labelled), others, STEPS_KEYS)
 
 
 def _decisions(data: bytes, dress: Dress) -> tuple[list[tuple[Kind, int]], str | None, bool]:

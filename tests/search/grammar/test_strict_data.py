@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import itertools
 import json
 from collections import Counter
@@ -44,6 +46,29 @@ WORDS = {
 STANDARD = {"string", "integer", "number", "boolean", "null", "array", "object"}
 
 
+def python_type(node: ast.AST) -> dict[str, Any]:
+    """A type that Python's own parser has read, as JSON Schema; `{}` for what isn't known."""
+    if isinstance(node, ast.Constant) and node.value is None:
+        return {"type": "null"}
+    if isinstance(node, ast.Name):
+        word = WORDS.get(node.id.lower(), node.id.lower())
+        return {"type": word} if word in STANDARD else {}
+    if not isinstance(node, ast.Subscript) or not isinstance(node.value, ast.Name):
+        return {}
+    inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    parts, word = [python_type(part) for part in inside], node.value.id.lower()
+    if word in ("optional", "union"):
+        parts += [{"type": "null"}] if word == "optional" else []
+        return {"anyOf": parts}
+    if word == "tuple" and not any(isinstance(p, ast.Constant) for p in inside):
+        return {"type": "array", "prefixItems": parts}
+    if WORDS.get(word) == "array":
+        return {"type": "array", "items": parts[0]}
+    if WORDS.get(word) == "object":
+        return {"type": "object", "additionalProperties": parts[-1]}
+    return {}
+
+
 def in_standard_words(schema: Any) -> Any:
     """A schema with the type words of xLAM and BFCL in JSON Schema's; a plain reading."""
     if not isinstance(schema, Mapping):
@@ -51,12 +76,11 @@ def in_standard_words(schema: Any) -> Any:
     out: dict[str, Any] = {}
     named = schema.get("type")
     if isinstance(named, str):
-        word = named.lower()
-        optional = word.endswith("optional")
-        word = word.removesuffix("optional").rstrip(" ,").partition("[")[0]
-        word = WORDS.get(word, word)
-        if word in STANDARD:
-            out["type"] = [word, "null"] if optional else word
+        word = named.removesuffix("optional").rstrip(" ,")
+        with contextlib.suppress(SyntaxError):
+            out.update(python_type(ast.parse(word, mode="eval").body))
+        if word != named and out:
+            out = {"anyOf": [out, {"type": "null"}]}
     if isinstance(schema.get("properties"), Mapping):
         inner = schema["properties"]
         out["properties"] = {name: in_standard_words(part) for name, part in inner.items()}
@@ -67,7 +91,8 @@ def in_standard_words(schema: Any) -> Any:
             out[word] = schema[word]
     values = schema.get("enum")
     if isinstance(values, list) and values:
-        alone = jsonschema.Draft202012Validator({"type": out["type"]} if "type" in out else {})
+        words = {word: out[word] for word in ("type", "anyOf") if word in out}
+        alone = jsonschema.Draft202012Validator(words)
         if any(map(alone.is_valid, values)):
             out["enum"] = values
     if "default" in schema and schema["default"] is None and out:
