@@ -10,24 +10,24 @@ from typing import Any, get_args
 
 import numpy as np
 
-from toolprm_jax.command import Parser, command, distinct_files, whole_number
+from toolprm_jax.command import Parser, check_files, command, whole_number
 from toolprm_jax.grammar import Kind
 from toolprm_jax.model import Completion, StepScore, score_rollouts
 from toolprm_jax.progress import shown
 from toolprm_jax.records import (
     DataError,
     Record,
-    Reject,
     Rollouts,
     Row,
     atomic_writer,
     read_records,
     read_rollout_rows,
+    rejects_file,
 )
 
 from ..core import Aggregate, SearchConfig, aggregate
 from ..host import place_queries, search_mesh
-from .options import add_devices, add_records, load_spread
+from .options import MOST_ROWS, MOST_TOKENS, add_devices, add_records, load_spread
 
 
 def score_of(steps: Sequence[StepScore], how: Aggregate) -> float | None:
@@ -65,28 +65,28 @@ def parser() -> Parser:
     )
     out.add_argument(
         "--row-length",
-        type=whole_number(1),
+        type=whole_number(1, MOST_TOKENS),
         default=2048,
         help="tokens of a row; prompt and completion must fit (default: %(default)s)",
     )
-    out.add_argument("--batch-size", type=whole_number(1), default=1, help="rows at once")
+    out.add_argument(
+        "--batch-size", type=whole_number(1, MOST_ROWS), default=1, help="rows at once"
+    )
     add_devices(out)
     return out
 
 
 def _score(args: argparse.Namespace) -> int:
     rejects_path = args.rejects or f"{args.out}.rejects.jsonl"
-    distinct_files(records=args.records, rollouts=args.rollouts, out=args.out, rejects=rejects_path)
+    check_files(
+        {"prm": args.prm, "records": args.records, "rollouts": args.rollouts},
+        {"out": args.out, "rejects": rejects_path},
+    )
     prm = load_spread(args.prm, args)
     mesh = search_mesh(args.batch_size, args.tensor)
-    scored, reasons = 0, list[str]()  # why something was rejected
+    scored = 0
     rows: list[tuple[Row, Rollouts]] = []  # that are being scored
-    with atomic_writer(rejects_path) as write_reject, atomic_writer(args.out) as write:
-
-        def reject(row: Reject) -> None:
-            reasons.append(row.reason)
-            write_reject(row.to_json())
-
+    with rejects_file(rejects_path) as reject, atomic_writer(args.out) as write:
         records = islice(read_records(args.records, args.format, reject), args.limit)
         known = {record.id: record for record in records}
 
@@ -123,10 +123,9 @@ def _score(args: argparse.Namespace) -> int:
                     }
                 )
         if not scored:
-            why = f": {reasons[0]}" if reasons else ""
-            raise DataError(f"{args.rollouts}: no completion can be scored{why}")
+            raise DataError(f"{args.rollouts}: no completion can be scored{reject.why}")
     print(f"{scored} completions scored in {args.out}")
-    print(f"{len(reasons)} rows or completions rejected, see {rejects_path}")
+    print(f"{reject.count} rows or completions rejected, see {rejects_path}")
     return 0
 
 

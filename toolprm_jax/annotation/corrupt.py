@@ -10,9 +10,9 @@ from collections.abc import Collection
 
 from tqdm import tqdm
 
-from ..command import Parser, add_format, command, distinct_files
+from ..command import Parser, add_format, check_files, command
 from ..grammar import Dress
-from ..records import DataError, Record, Reject, atomic_writer, read_records
+from ..records import DataError, Record, atomic_writer, read_records, rejects_file
 from .corruption import MISTAKES, corruptions, gold_completion
 
 
@@ -83,16 +83,11 @@ def _write(args: argparse.Namespace) -> int:
     if unknown:
         raise DataError(f"--mistakes: expected some of {', '.join(MISTAKES)}; found {unknown[0]}")
     rejects_path = f"{args.out}.rejects.jsonl"
-    distinct_files(records=args.records, out=args.out, rejects=rejects_path)
+    check_files({"records": args.records}, {"out": args.out, "rejects": rejects_path})
     kinds: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     found: list[str] = []
-    with atomic_writer(rejects_path) as write_reject, atomic_writer(args.out) as write:
-
-        def reject(row: Reject) -> None:
-            counts["rejected"] += 1
-            write_reject(row.to_json())
-
+    with rejects_file(rejects_path) as reject, atomic_writer(args.out) as write:
         records = read_records(args.records, args.format, reject, found.append)
         for record in tqdm(records, unit=" records", disable=None):
             if record.answers is None:
@@ -103,14 +98,16 @@ def _write(args: argparse.Namespace) -> int:
             kinds.update(kind for kind, _ in made)
             write({"id": record.id, "completions": [text for _, text in made]})
         if not counts["written"]:
-            raise DataError(f"{args.records}: expected a record with gold answers, found none")
+            raise DataError(
+                f"{args.records}: expected a record with gold answers, found none{reject.why}"
+            )
     for name in found:
         print(f"{args.records}: format {name}, recognised")
     for kind, count in kinds.most_common():
         print(f"{count:8} {kind}")
     print(
         f"{counts['written']} records written to {args.out}, {counts['without gold']} have no "
-        f"gold\n{counts['rejected']} rows rejected, see {rejects_path}"
+        f"gold\n{reject.count} rows rejected, see {rejects_path}"
     )
     return 0
 

@@ -16,9 +16,9 @@ import qwix
 from jax import Array
 from safetensors.numpy import save_file
 
-from ..records import DataError
+from ..records import DataError, read_json
 from .decoder import Decoder, DecoderConfig, Params, init_params
-from .files.hf import CONFIG_FILE, open_tensors, read_json
+from .files.hf import CONFIG_FILE, open_tensors
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"

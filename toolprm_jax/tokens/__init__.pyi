@@ -1,5 +1,6 @@
 from .codec import Codec as Codec
 from .codec import load_tokenizer as load_tokenizer
+from .codec import refuse_code as refuse_code
 from .contract import CONTRACT_FILE as CONTRACT_FILE
 from .contract import Contract as Contract
 from .contract import ContractError as ContractError

@@ -16,9 +16,10 @@ import search.host.sampled as rollouts
 from search.commands import rollout
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.files.hf import save_model
-from toolprm_jax.records.jsonl import read_rollouts, write_jsonl
+from toolprm_jax.records.jsonl import read_rollouts
 from toolprm_jax.records.readers import record_to_json
 from toolprm_jax.records.resumable import write_resumable
+from toolprm_jax.records.writing import write_jsonl
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.toolworld.masked import masked_corpus
 

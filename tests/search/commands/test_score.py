@@ -13,7 +13,7 @@ from search.commands import score as score_rollouts
 from search.commands import search as main
 from toolprm_jax.grammar.types import Kind
 from toolprm_jax.model.score import StepScore
-from toolprm_jax.records.jsonl import write_jsonl
+from toolprm_jax.records.writing import write_jsonl
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from .gguf import smollm2_file as smollm2_file
 from .hf import CONFIG_FILE as CONFIG_FILE
 from .hf import INDEX_FILE as INDEX_FILE
 from .hf import Shardings as Shardings
-from .hf import read_json as read_json
 from .hf import save_model as save_model
 from .hf import stored_shapes as stored_shapes
 from .hf_config import config_from_hf as config_from_hf

@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerBase
 
-from ...records import DataError
-from ...tokens import Contract
+from ...records import DataError, read_json
+from ...tokens import Contract, refuse_code
 from ..decoder import DecoderConfig, Params, abstract_params
 from .hf_config import config_from_hf, config_to_hf
 
@@ -164,20 +164,6 @@ def save_model(
         contract.save(directory)
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file of a model directory.
-
-    Raises:
-      DataError: it is missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from None
-
-
 def _weight_files(directory: Path) -> list[Path]:
     if (directory / WEIGHTS_FILE).exists():
         return [directory / WEIGHTS_FILE]
@@ -318,7 +304,9 @@ def load_model(
     """
     directory = Path(directory)
     config_file = directory / CONFIG_FILE
-    config = config_from_hf(read_json(config_file), config_file)
+    data = read_json(config_file)
+    refuse_code(config_file, data)
+    config = config_from_hf(data, config_file)
     with contextlib.ExitStack() as stack:
         tensors = open_tensors(_weight_files(directory), stack)
         return place_tensors(directory, config, tensors, dtype, shardings)
