@@ -17,6 +17,7 @@ from toolprm_jax.model import (
     DecoderConfig,
     Lora,
     Params,
+    checked_shape,
     fresh_rows,
     param_shardings,
     with_lora,
@@ -25,8 +26,16 @@ from toolprm_jax.model.files import Weights, load_weights
 from toolprm_jax.records import DataError
 from toolprm_jax.tokens import Codec, Contract, TreeBatch, load_tokenizer, make_contract
 
-from .data import Fed, TreeSource, eval_batches, tree_stream
-from .sources import DatasetSource, MixedSource, RecordSource, StepsSource, ToolworldSource
+from .data import Fed, eval_batches, tree_stream
+from .sources import (
+    DatasetSource,
+    MixedSource,
+    RecordSource,
+    Source,
+    StepsSource,
+    ToolworldSource,
+    check_fits,
+)
 from .step import (
     Metrics,
     TrainState,
@@ -65,10 +74,10 @@ def decoder_of(config: Config) -> DecoderConfig:
     """The shape that a config spells out.
 
     Raises:
-      DataError: a field is missing or unknown.
+      DataError: a field is missing or unknown, or its value can't be used.
     """
     try:
-        return DecoderConfig(**config.model.to_dict())
+        return checked_shape(DecoderConfig(**config.model.to_dict()), "model")
     except TypeError as error:
         raise DataError(f"model: {error}; or name a model with init") from None
 
@@ -145,7 +154,7 @@ def build_start(config: Config, mesh: Mesh) -> Start:
     return Start(codec, tuned, params, weights.params, base)
 
 
-def build_source(config: Config, codec: Codec, *, heldout: bool) -> Any:
+def build_source(config: Config, codec: Codec, *, heldout: bool) -> Source:
     """The training data, or the held-out data, that a config names.
 
     Raises:
@@ -199,13 +208,13 @@ def check_rows(config: Config, shards: int) -> None:
 
 
 def build_stream(
-    config: Config, codec: Codec, source: TreeSource, shards: int
+    config: Config, codec: Codec, source: Source, shards: int
 ) -> grain.DatasetIterator[Fed]:
     """The training batches of this process.
 
     Raises:
       DataError: the rows of a batch don't divide into accumulation times `shards`, the devices
-        along the batch, or these don't divide among the processes.
+        along the batch, or these don't divide among the processes; or no item fits a row.
     """
     data = config.data
     rows, processes = data.rows_per_batch, jax.process_count()
@@ -215,6 +224,7 @@ def build_stream(
             f"for each reads its own rows; found {shards}"
         )
     check_rows(config, shards)
+    check_fits(source, data.row_length)
     return tree_stream(
         source,
         row_length=data.row_length,
@@ -231,15 +241,24 @@ def build_heldout(config: Config, codec: Codec) -> list[TreeBatch]:
     if not config.eval_every:
         return []
     items = build_source(config, codec, heldout=True)
+    count = min(len(items), config.data.eval_items)
+    check_fits(items, config.data.row_length, count)
     return eval_batches(
-        (items[i] for i in range(min(len(items), config.data.eval_items))),
+        (items[i] for i in range(count)),
         row_length=config.data.row_length,
         rows=config.data.rows_per_batch // config.accumulation,
     )
 
 
 def build_steps(config: Config, mesh: Mesh, tuned: Tuned, codec: Codec) -> Steps:
-    """Optimizer and jitted steps under the mesh."""
+    """Optimizer and jitted steps under the mesh.
+
+    Raises:
+      DataError: the optimizer would leave every layer as it is.
+    """
+    layers, first = tuned.model.config.num_layers, config.lora.first_layer
+    if first >= layers:
+        raise DataError(f"lora.first_layer: expected one of {layers} layers, found {first}")
     objective = make_objective(config.objective, tuned.model, codec.contract)
     evaluation = make_evaluation(config.objective, tuned.model, codec.contract)
     o = config.optimizer

@@ -24,7 +24,7 @@ from toolprm_jax.tokens import TreeBatch
 
 from .data import eval_batches
 from .metrics import decision_metrics
-from .sources import StepsSource
+from .sources import StepsSource, check_fits
 
 
 def judge(
@@ -40,6 +40,9 @@ def judge(
 
     Returns:
       The metrics, and `decisions` and `trajectories`, how many they are over.
+
+    Raises:
+      DataError: no item fits a row.
     """
     label_ids = prm.codec.contract.label_ids
 
@@ -47,6 +50,7 @@ def judge(
     def scores(params: Any, batch: TreeBatch) -> jax.Array:
         return step_logits(prm.model, params, batch, label_ids)
 
+    check_fits(source, row_length, len(source))
     items = (source[index] for index in tqdm(range(len(source)), unit="item", desc="trees"))
     batches = eval_batches(items, row_length=row_length, rows=rows)
     found = [

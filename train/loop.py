@@ -27,16 +27,16 @@ from toolprm_jax.model import (
     save_adapter,
 )
 from toolprm_jax.model.files import STEPS_FOLDER, read_run, save_model
-from toolprm_jax.records import DataError
+from toolprm_jax.records import DataError, sole_writer
 from toolprm_jax.tokens import TreeBatch
 
 from .build import Config, build_heldout, build_source, build_start, build_steps, build_stream
-from .checkpoint import Checkpoints, RunFiles, local_folder
+from .checkpoint import Checkpoints, RunFiles, model_folder
 from .data import Fed, same_to_device, to_device
 from .flops import PEAK_FLOPS, training_flops
 from .metrics import decision_metrics
 from .step import Metrics, TrainState, init_state, state_shardings
-from .writers import Writer, json_lines, tensorboard, weights_and_biases
+from .writers import Writer, json_lines, tensorboard, weights_and_biases, write_whole
 
 _SHOWN = ("loss", "accuracy", "eval_loss", "eval_accuracy")  # in the progress bar
 _log = logging.getLogger(__name__)
@@ -180,7 +180,8 @@ def run(
       profile: steps whose `jax.profiler` trace is written to `profile/`.
 
     Raises:
-      DataError: the config names data or a model that can't be used, or the data ends early.
+      DataError: the config names data or a model that can't be used, the data ends early, or
+        another run writes to the working directory.
       DivergedError: a number is not finite; nothing is saved from then on.
     """
     root = epath.Path(workdir)
@@ -201,11 +202,13 @@ def run(
 
     root.mkdir(parents=True, exist_ok=True)
     resolved = json.loads(config.to_json_best_effort())
-    if jax.process_index() == 0:
-        (root / "train_config.json").write_text(json.dumps(resolved, indent=1) + "\n")
     files = RunFiles(decoder, resolved, codec.contract, codec.tokenizer, tuned.lora, base)
-    checkpoints = Checkpoints(root / STEPS_FOLDER, files, config.keep, config.keep_best)
     with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            if "://" not in str(root):  # buckets have no locks
+                stack.enter_context(sole_writer(root / "metrics.jsonl"))
+            write_whole(root / "train_config.json", json.dumps(resolved, indent=1) + "\n")
+        checkpoints = Checkpoints(root / STEPS_FOLDER, files, config.keep, config.keep_best)
         # First in, last out: SIGTERM waits for the checkpoint under way too.
         preempted = stack.enter_context(_preemption())
         stack.callback(checkpoints.close)
@@ -276,7 +279,7 @@ def run(
         _log.warning("%d items of the training data don't fit a row", len(source.too_long))
     finished = step >= config.steps
     if finished and jax.process_count() == 1:
-        with local_folder(root / "model") as folder:
+        with model_folder(root / "model") as folder:
             params = jax.device_get(state.params)
             if tuned.lora is None:
                 save_model(

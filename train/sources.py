@@ -15,7 +15,57 @@ from toolprm_jax.tokens import Codec, Judged, TokenTree, lm_trees, prm_trees
 from toolprm_jax.toolworld import Split, takes, training_group
 
 
-class ToolworldSource:
+class Source:
+    """Items of token trees, which notes those that fit no row.
+
+    Attributes:
+      too_long: indices of the items that were read and of which something fits no row.
+      shortest: tokens of the shortest thing that fitted none; None if all did.
+    """
+
+    def __init__(self) -> None:
+        self.too_long: set[int] = set()
+        self.shortest: int | None = None
+
+    def __len__(self) -> int:
+        """Number of items."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Sequence[TokenTree]:
+        """The trees of one item, each at most one row long."""
+        raise NotImplementedError
+
+    def _note(self, index: int, lengths: list[int]) -> None:
+        """Notes how long those parts of an item are that fit no row."""
+        if lengths:
+            self.too_long.add(index)
+            self.shortest = min([*lengths, self.shortest or lengths[0]])
+
+
+_LOOKED_AT = 10_000  # items, before a row length is called too short for all
+
+
+def check_fits(source: Source, row_length: int, count: int = _LOOKED_AT) -> None:
+    """Checks that there is an item that fits a row.
+
+    Args:
+      source: the items; those found too long here are not noted.
+      row_length: S, in tokens.
+      count: how many items are looked at, at most.
+
+    Raises:
+      DataError: none fits; says how long the shortest is.
+    """
+    fits = any(len(source[index]) for index in range(min(count, len(source))))
+    source.too_long.clear()
+    if not fits and source.shortest is not None:
+        raise DataError(
+            f"data.row_length: no item fits a row of {row_length} tokens, "
+            f"the shortest takes {source.shortest}"
+        )
+
+
+class ToolworldSource(Source):
     """Groups of queries of the embedded corpus: one tool list, and as many queries as fit.
 
     Args:
@@ -26,9 +76,6 @@ class ToolworldSource:
       group_size: the most queries of a group.
       row_length: S, in tokens; the corpus has no end, so a group stops where its row is full.
       masked: share of the groups whose names are masked.
-
-    Attributes:
-      too_long: indices of the items that were read and hold a query that fits no row.
     """
 
     def __init__(
@@ -42,11 +89,11 @@ class ToolworldSource:
         row_length: int,
         masked: float,
     ) -> None:
+        super().__init__()
         self._codec, self._masked = codec, masked
         self._seed, self._groups = seed, groups
         self._split: Split = split
         self._group_size, self._row_length = group_size, row_length
-        self.too_long: set[int] = set()
 
     def __len__(self) -> int:
         return self._groups
@@ -54,12 +101,11 @@ class ToolworldSource:
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
         records = training_group(self._seed, self._split, index, self._group_size, self._masked)
         trees, too_long = lm_trees(self._codec, records, self._row_length)
-        if too_long:
-            self.too_long.add(index)
+        self._note(index, too_long)
         return trees[:1]
 
 
-class RecordSource:
+class RecordSource(Source):
     """Gold completions of a records file, one record an item.
 
     Args:
@@ -67,9 +113,6 @@ class RecordSource:
       path: the records.
       format: their format; recognised if None.
       row_length: S, in tokens.
-
-    Attributes:
-      too_long: indices of the records that were read and fit no row.
 
     Raises:
       DataError: a record is malformed or has no gold.
@@ -83,24 +126,23 @@ class RecordSource:
         *,
         row_length: int,
     ) -> None:
+        super().__init__()
         self._codec, self._row_length = codec, row_length
         self._records = list(read_records(path, format))
         for record in self._records:
             if record.answers is None:
                 raise DataError(f"{path}: record {record.id!r} has no answers to train on")
-        self.too_long: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
         trees, too_long = lm_trees(self._codec, [self._records[index]], self._row_length)
-        if too_long:
-            self.too_long.add(index)
+        self._note(index, too_long)
         return trees
 
 
-class MixedSource:
+class MixedSource(Source):
     """Items of two sources, taken in turn.
 
     Args:
@@ -111,8 +153,8 @@ class MixedSource:
     """
 
     def __init__(self, first: ToolworldSource, second: RecordSource, share: float) -> None:
+        super().__init__()
         self._first, self._second, self._share = first, second, share
-        self.too_long: set[int] = set()
 
     def __len__(self) -> int:
         return int(len(self._first) / (1 - self._share))
@@ -123,12 +165,12 @@ class MixedSource:
         source = self._second if is_second else self._first
         place = taken % len(self._second) if is_second else index - taken
         trees = source[place]
-        if place in source.too_long:
-            self.too_long.add(index)
+        if place in source.too_long and source.shortest is not None:
+            self._note(index, [source.shortest])
         return trees
 
 
-class StepsSource:
+class StepsSource(Source):
     """Labelled rollouts of a steps file, all those of the records that share their tools an item.
 
     Args:
@@ -138,9 +180,6 @@ class StepsSource:
       steps: the steps file.
       row_length: S, in tokens; a larger item becomes several trees that repeat the prompt.
       group_size: the most records of an item; those that share tools must follow each other.
-
-    Attributes:
-      too_long: indices of the items that were read and have a rollout that fits no row.
 
     Raises:
       DataError: a line is malformed or names no record.
@@ -156,6 +195,7 @@ class StepsSource:
         row_length: int,
         group_size: int = 1,
     ) -> None:
+        super().__init__()
         self._codec, self._row_length = codec, row_length
         by_id = {record.id: record for record in read_records(records, format)}
         grouped: dict[str, list[LabelledCompletion]] = {}
@@ -173,19 +213,17 @@ class StepsSource:
                 last.append(item)
             else:
                 self._items.append([item])
-        self.too_long: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._items)
 
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
         trees, too_long = prm_trees(self._codec, self._items[index], self._row_length)
-        if too_long:
-            self.too_long.add(index)
+        self._note(index, too_long)
         return trees
 
 
-class DatasetSource:
+class DatasetSource(Source):
     """Labelled rollouts of a data set of `toolprm-annotate --tfds-dir`, from ArrayRecord.
 
     Examples are read when they are asked for, so memory does not grow with the data.
@@ -195,9 +233,6 @@ class DatasetSource:
       directory: of one version, such as `DIR/toolprm_steps/1.0.0`.
       split: "train" or "test".
       row_length: S, in tokens; a larger example becomes several trees that repeat its prompt.
-
-    Attributes:
-      too_long: indices of the examples that were read and have a rollout that fits no row.
 
     Raises:
       DataError: no data set is there, or it has no such split.
@@ -209,13 +244,17 @@ class DatasetSource:
         # TFDS takes seconds to import.
         import tensorflow_datasets as tfds
 
-        builder: Any = tfds.builder_from_directory(directory)
-        if split not in builder.info.splits:
+        try:
+            builder: Any = tfds.builder_from_directory(directory)
+            splits = builder.info.splits
+            self._examples = builder.as_data_source(split=split) if split in splits else None
+        except Exception as error:  # TFDS checks little of what it reads
+            raise DataError(f"{directory}: not a whole data set: {error}") from None
+        if self._examples is None:
             raise DataError(f"{directory}: expected a split {split!r}, found none")
-        self._examples = builder.as_data_source(split=split)
+        super().__init__()
         self._codec, self._row_length = codec, row_length
         self._directory, self._split = directory, split
-        self.too_long: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -223,11 +262,13 @@ class DatasetSource:
     def __getitem__(self, index: int) -> Sequence[TokenTree]:
         from toolprm_jax.annotation import steps_lines
 
-        example = self._examples[index]
         where = f"{self._directory}: {self._split}[{index}]"
-        record = record_from_json(json.loads(example["record"]))
-        rollouts = [labelled_from_json(where, line) for line in steps_lines(example)]
+        try:
+            example = self._examples[index]
+            record = record_from_json(json.loads(example["record"]))
+            rollouts = [labelled_from_json(where, line) for line in steps_lines(example)]
+        except Exception as error:  # of TFDS and of ArrayRecord, where a file is damaged
+            raise DataError(f"{where}: damaged: {error}") from None
         trees, too_long = prm_trees(self._codec, [(record, rollouts)], self._row_length)
-        if too_long:
-            self.too_long.add(index)
+        self._note(index, too_long)
         return trees

@@ -167,7 +167,7 @@ def test_a_model_is_loaded_with_its_adapter(tmp_path: Path, small_codec: Codec) 
         ({"r": "2"}, "expected base_model_name_or_path, r, lora_alpha"),
         ({"target_modules": ["q_proj", "wte"]}, "targets wte"),
         ({"target_modules": "all-linear"}, "target_modules as a list"),
-        ({"r": 0}, "rank of at least 1"),
+        ({"r": 0}, "rank from 1"),
         ({"target_modules": ["q_proj"]}, "is not part of the adapter"),
         ({"trainable_token_indices": None}, "is not part of the adapter"),
     ],

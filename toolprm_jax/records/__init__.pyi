@@ -38,6 +38,7 @@ from .types import spell_calls as spell_calls
 from .writing import atomic_folder as atomic_folder
 from .writing import atomic_text as atomic_text
 from .writing import atomic_writer as atomic_writer
+from .writing import check_folder_place as check_folder_place
 from .writing import check_place as check_place
 from .writing import json_line as json_line
 from .writing import naming as naming

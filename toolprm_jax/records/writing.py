@@ -233,6 +233,24 @@ def rejects_file(path: str | os.PathLike[str]) -> Iterator[RejectsFile]:
         raise problem
 
 
+def check_folder_place(path: str | os.PathLike[str], *, replace: bool = False) -> Path:
+    """The folder that a path names, links followed.
+
+    Args:
+      path: the folder.
+      replace: whether it may have something in it.
+
+    Raises:
+      DataError: it is a file, or has something in it.
+    """
+    target = Path(os.path.realpath(path))
+    if os.path.lexists(target) and not target.is_dir():
+        raise DataError(f"{path}: expected a place for a directory, found a file")
+    if not replace and target.is_dir() and any(target.iterdir()):
+        raise DataError(f"{path}: expected a new or empty directory")
+    return target
+
+
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
     """Fills a folder that appears whole, or not at all.
@@ -247,11 +265,7 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
     Raises:
       DataError: something lies there, or another run is writing it.
     """
-    target = Path(os.path.realpath(path))
-    if os.path.lexists(target) and not target.is_dir():
-        raise DataError(f"{path}: expected a place for a directory, found a file")
-    if not replace and target.is_dir() and any(target.iterdir()):
-        raise DataError(f"{path}: expected a new or empty directory")
+    target = check_folder_place(path, replace=replace)
     beside = target.with_name(f".{target.name}.tmp")
     with sole_writer(path), naming(path):
         shutil.rmtree(beside, ignore_errors=True)  # what a killed run left

@@ -5,6 +5,7 @@ from .contract import CONTRACT_FILE as CONTRACT_FILE
 from .contract import Contract as Contract
 from .contract import ContractError as ContractError
 from .contract import Granularity as Granularity
+from .contract import Target as Target
 from .contract import add_marker_tokens as add_marker_tokens
 from .contract import make_contract as make_contract
 from .examples import Judged as Judged

@@ -164,7 +164,7 @@ def test_llama_3_has_stretched_positions_and_mistral_none() -> None:
         (QWEN2_5, {"hidden_act": "gelu"}, "hidden_act is 'gelu', expected 'silu'"),
         (QWEN3, {"attention_bias": True}, "attention_bias is true"),
         (LLAMA, {"mlp_bias": True}, "mlp_bias is true"),
-        (QWEN2_5, {"num_key_value_heads": 5}, "num_attention_heads 12 is no multiple of"),
+        (QWEN2_5, {"num_key_value_heads": 5}, "num_heads 12 is no multiple of"),
         (QWEN2_5, {"hidden_size": "wide"}, "hidden_size is 'wide', expected a positive integer"),
         (QWEN2_5, {"rope_theta": None}, "rope_theta is None, expected a positive number"),
         (QWEN2_5, {"rope_scaling": [1]}, "rope_scaling is [1], expected an object"),

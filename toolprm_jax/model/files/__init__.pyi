@@ -2,6 +2,7 @@ from .checkpoint import RUN_FILE as RUN_FILE
 from .checkpoint import STEPS_FOLDER as STEPS_FOLDER
 from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import absolute_path as absolute_path
+from .checkpoint import decoder_of_run as decoder_of_run
 from .checkpoint import newest_valid as newest_valid
 from .checkpoint import read_run as read_run
 from .checkpoint import write_manifest as write_manifest

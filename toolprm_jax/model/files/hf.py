@@ -106,7 +106,7 @@ def _save_weights(directory: Path, params: Params, dtype: str, shard_bytes: int)
     total = 0
 
     def flush() -> None:
-        save_file(waiting, directory / f"{len(files)}.part", metadata={"format": "pt"})
+        save_tensors(waiting, directory / f"{len(files)}.part")
         files.append(list(waiting))
         waiting.clear()
 
@@ -130,6 +130,18 @@ def _save_weights(directory: Path, params: Params, dtype: str, shard_bytes: int)
         weight_map |= dict.fromkeys(names, file)
     index_text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=1)
     (directory / INDEX_FILE).write_text(index_text + "\n")
+
+
+def save_tensors(tensors: dict[str, NDArray[Any]], path: Path) -> None:
+    """Writes a safetensors file.
+
+    Raises:
+      DataError: it can't be written.
+    """
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk
+        raise DataError(f"{path}: can't be written: {error}") from None
 
 
 def save_model(
