@@ -14,7 +14,7 @@ from rich.text import Text
 
 from toolprm_jax.command import Parser, add_fields, check_files, command, printable, whole_number
 from toolprm_jax.progress import tell
-from toolprm_jax.records import DataError, Record, parse_json, query_record
+from toolprm_jax.records import DataError, Record, query_record, read_json
 from toolprm_jax.tokens import TEMPLATES
 
 from ..core import SearchConfig
@@ -56,7 +56,7 @@ def _record(args: argparse.Namespace) -> Record:
         return read_queries(args.records, None, 1)[0]
     if not args.query or not args.tools:
         raise DataError("expected a query and --tools, or --records")
-    tools = parse_json(Path(args.tools).read_text(encoding="utf-8"))
+    tools = read_json(Path(args.tools))
     if isinstance(tools, dict):
         tools = tools.get("tools", [tools])
     if not isinstance(tools, list):

@@ -256,7 +256,13 @@ def test_a_profile_names_first_and_last_step(text: str, capsys: pytest.CaptureFi
         (["--config.lora.first_layer=99"], "lora.first_layer: expected one of 1 layers, found 99"),
         (["--config.optimizer.b1=2.0"], "optimizer.b1: expected a number from 0.0"),
         (["--config.optimizer.learning_rate=1e400"], "optimizer.learning_rate: expected a number"),
-        (["--config.data.row_length=8"], "no item fits a row of 8 tokens, the shortest takes "),
+        (
+            [
+                *("--config.data.row_length=8", "--config.data.rows_per_batch=16"),
+                "--config.data.groups=40",
+            ],
+            "no item fits a row of 8 tokens, the shortest takes ",
+        ),
         (["--config.data.eval_items=0"], "data.eval_items: expected at least 1"),
         (["--distributed=localhost:1,3,2"], "expected auto or HOST:PORT,INDEX,COUNT"),
         (["--config.data.rows_per_batch=7"], "data.rows_per_batch: 7 rows don't divide"),

@@ -8,12 +8,15 @@ import sys
 from collections import Counter
 from collections.abc import Collection
 
+from annotated_types import Ge, Le
 from tqdm import tqdm
 
-from ..command import Parser, add_format, check_files, command
+from ..command import Parser, add_format, check_files, command, number, whole_number
 from ..grammar import Dress
 from ..records import DataError, Record, atomic_writer, read_records, rejects_file
 from .corruption import MISTAKES, corruptions, gold_completion
+
+_MOST = 1 << 20  # completions of a record, which lie in memory
 
 
 def completions(
@@ -60,9 +63,14 @@ def _parser() -> Parser:
     )
     parser.add_argument("--records", required=True, help="records with their gold answers")
     add_format(parser)
-    parser.add_argument("--num", type=int, default=9, help="completions a record (default: 9)")
     parser.add_argument(
-        "--gold-share", type=float, default=0.7, help="fraction that is right (default: 0.7)"
+        "--num", type=whole_number(1, _MOST), default=9, help="completions a record (default: 9)"
+    )
+    parser.add_argument(
+        "--gold-share",
+        type=number(float, Ge(0), Le(1)),
+        default=0.7,
+        help="fraction that is right (default: 0.7)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the choice (default: 0)")
     parser.add_argument(
@@ -74,10 +82,6 @@ def _parser() -> Parser:
 
 
 def _write(args: argparse.Namespace) -> int:
-    if args.num < 1:
-        raise DataError(f"--num: expected an integer >= 1, found {args.num}")
-    if not 0 <= args.gold_share <= 1:
-        raise DataError(f"--gold-share: expected a number from 0 to 1, found {args.gold_share}")
     mistakes = args.mistakes.split(",")
     unknown = sorted(set(mistakes) - set(MISTAKES))
     if unknown:

@@ -50,8 +50,10 @@ def chosen(record_id: str, seed: int, share: float) -> bool:
 
 def _share(text: str) -> float:
     try:
-        value = float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
+        above, slash, below = text.partition("/")
+        # Not Fraction(text), which takes 1e999999999 at its word.
+        value = float(Fraction(int(above), int(below))) if slash else float(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
         value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
