@@ -160,7 +160,7 @@ def add_format(parser: Parser) -> None:
 
 
 def check_files(inputs: Mapping[str, str | None], outputs: Mapping[str, str | None]) -> None:
-    """Checks before the work that outputs can be written, and that no file is named twice.
+    """Checks before the work that outputs can be written, and are neither inputs nor each other.
 
     Args:
       inputs: path by flag name; None where the flag wasn't given.
@@ -169,7 +169,9 @@ def check_files(inputs: Mapping[str, str | None], outputs: Mapping[str, str | No
     Raises:
       DataError: names the flags.
     """
-    distinct_files(**inputs, **outputs)
+    for flag, path in inputs.items():
+        distinct_files(**{flag: path}, **outputs)
+    distinct_files(**outputs)
     for flag, path in outputs.items():
         if path is not None:
             try:

@@ -15,8 +15,17 @@ from typing import Any
 
 from fault_cases import CASES, HEAVY, heavy_inputs, light_inputs
 from fault_harness import Trial, damages, full_disks, kills
+from fault_models import damaged_models
 
-GOOD = ("as unbroken", "named", "row rejected", "had room", "ended before", "another input")
+GOOD = (
+    "as unbroken",
+    "named",
+    "row rejected",
+    "had room",
+    "ended before",
+    "another input",
+    "loaded",
+)
 
 
 def main() -> int:
@@ -25,11 +34,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="of each command")
     parser.add_argument("--full", type=int, default=5, help="full disks of each command")
     parser.add_argument("--damages", type=int, default=5, help="of each file that is read")
+    parser.add_argument("--models", type=int, default=1000, help="damaged model directories")
     parser.add_argument("--cases", default=",".join(CASES), help="names, with commas")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="runs/faults.json")
     args = parser.parse_args()
-    names = args.cases.split(",")
+    names = [name for name in args.cases.split(",") if name]
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -47,6 +57,10 @@ def main() -> int:
                 **damages(trial, inputs, args.damages, rng),
             }
             print(json.dumps({each: found[each]}), file=sys.stderr, flush=True)
+        if args.models:
+            found["models"] = {
+                "damaged": damaged_models(folder, args.models, random.Random(args.seed))
+            }
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     Path(args.out).write_text(json.dumps({"arguments": vars(args), **found}, indent=1) + "\n")
     counts = [c for case in found.values() for c in case.values() if isinstance(c, dict)]

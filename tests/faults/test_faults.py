@@ -9,6 +9,13 @@ from pathlib import Path
 import pytest
 from fault_cases import LIGHT, Case, light_inputs
 from fault_harness import Trial, damages, full_disks, kills
+from fault_models import damaged_models
+
+
+def test_a_damaged_model_is_refused_by_name_or_read(tmp_path: Path) -> None:
+    found = damaged_models(tmp_path, 40, random.Random(0))
+    assert set(found) == {"named", "loaded"}, found
+    assert found["named"] > found["loaded"]
 
 
 @pytest.fixture(scope="module")

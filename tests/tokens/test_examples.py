@@ -220,6 +220,15 @@ def test_ids_after_the_list_are_left_out(small_codec: Codec) -> None:
     assert path == small_codec.encode(text)
 
 
+@pytest.mark.parametrize("beyond", [0, 2**31, 10**12])
+def test_ids_that_are_no_tokens_are_refused(small_codec: Codec, beyond: int) -> None:
+    rollout, _ = labelled(small_codec, RECORDS[0], "[]")
+    # They stand for no bytes, so that the text is spelled all the same.
+    ids = (*small_codec.encode("[]"), len(small_codec.pieces) + beyond)
+    with pytest.raises(DataError, match=f"token_ids: {ids[-1]} is no token"):
+        marked_path(small_codec, rollout._replace(token_ids=ids))
+
+
 def test_ids_that_spell_another_text_are_refused(small_codec: Codec) -> None:
     rollout, _ = labelled(small_codec, RECORDS[0], "[]")
     wrong = rollout._replace(token_ids=tuple(small_codec.encode("[] ")))

@@ -255,7 +255,10 @@ def _lora_of(path: Path) -> tuple[str, Lora]:
             f"{path}: expected base_model_name_or_path, r, lora_alpha, target_modules as a list "
             "and trainable_token_indices, if any, as token ids"
         )
-    return base, Lora(rank, float(alpha), tuple(targets), tuple(ids))
+    try:
+        return base, Lora(rank, float(alpha), tuple(targets), tuple(ids))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def read_adapter(directory: str | Path, config: DecoderConfig | None = None) -> Adapter:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 from .spans import Span, row_spans
 from .types import DataError
 
+_MOST_TOKENS = 2**31  # ids are stored in 32 bits
 ROLLOUTS_FORM = '{"id": record id, "completions": [text, ...]}'
 
 
@@ -314,8 +315,10 @@ def _rollouts_problem(row: Row) -> str | None:
     if not isinstance(token_ids, list) or len(token_ids) != len(completions):
         return f"token_ids: expected {len(completions)} lists, one for each completion"
     for i, ids in enumerate(token_ids):
-        if not isinstance(ids, list) or not all(type(token) is int and token >= 0 for token in ids):
-            return f"token_ids[{i}]: expected a list of non-negative integers"
+        if not isinstance(ids, list) or not all(
+            type(token) is int and 0 <= token < _MOST_TOKENS for token in ids
+        ):
+            return f"token_ids[{i}]: expected a list of non-negative integers, as tokens have"
     return None
 
 

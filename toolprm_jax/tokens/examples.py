@@ -60,13 +60,16 @@ def marked_path(codec: Codec, rollout: LabelledCompletion) -> tuple[list[int], l
     is tokenised instead.
 
     Raises:
-      DataError: `token_ids` spell another text, or a step ends past the completion.
+      DataError: `token_ids` spell another text or are none, or a step ends past the completion.
     """
     contract = codec.contract
     assert contract.granularity is not None
     assert contract.target is not None
     data = rollout.completion.encode("utf-8", "surrogatepass")
     ids = list(rollout.token_ids or ())
+    unknown = [i for i in ids if not 0 <= i < len(codec.pieces)]
+    if unknown:
+        raise DataError(f"token_ids: {unknown[0]} is no token of the tokenizer")
     if not ids or codec.decode(ids) != data:
         if ids and "\ufffd" not in rollout.completion:
             raise DataError(f"token_ids: they do not spell the completion {rollout.completion!r}")
