@@ -185,6 +185,8 @@ def run(
       DivergedError: a number is not finite; nothing is saved from then on.
     """
     root = epath.Path(workdir)
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root}: expected a place for a directory, found a file")
     if not resume and root.exists() and any(root.iterdir()):
         raise DataError(f"{root}: not empty; use another directory or --resume=auto")
     if jax.process_count() > 1:  # nobody writes there before all have looked

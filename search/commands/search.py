@@ -15,7 +15,7 @@ import jax
 from toolprm_jax.command import Parser, add_fields, check_files, command, whole_number
 from toolprm_jax.model import abstract_params, num_params
 from toolprm_jax.plan import add_plan, planned_devices, print_plan, shape_of
-from toolprm_jax.records import DataError, read_rows, write_resumable
+from toolprm_jax.records import DataError, check_folder_place, read_rows, write_resumable
 from toolprm_jax.tokens import TEMPLATES
 
 from ..core import Execution, SearchConfig
@@ -137,6 +137,9 @@ def _search(args: argparse.Namespace) -> int:
             raise DataError(f"--{name}: expected a file")
     models = {"policy": args.policy, "prm": args.prm if guided else None}
     check_files({**models, "records": args.records}, {"out": args.out})
+    for folder in (args.trace, args.profile):
+        if folder is not None:
+            check_folder_place(folder, replace=True)
     records = read_queries(args.records, args.format, args.limit)
     searcher = Searcher.load(
         args.policy,

@@ -255,6 +255,15 @@ def test_a_damaged_part_is_made_again(
         assert run(inputs, out) == here(expected, tmp_path), name
 
 
+def test_places_that_are_taken_are_found_out_before_the_work(tmp_path: Path) -> None:
+    inputs, out = write_inputs(tmp_path), tmp_path / "steps.jsonl"
+    files = {"stats": str(tmp_path), "picture": str(tmp_path), "tfds_dir": inputs["records"]}
+    for name, place in files.items():
+        with pytest.raises(DataError, match="expected a place"):
+            run(inputs, out, **{name: place})
+    assert not Path(f"{out}.parts").exists()
+
+
 def test_two_runs_to_one_output_do_not_mix(tmp_path: Path) -> None:
     inputs, out = write_inputs(tmp_path), tmp_path / "steps.jsonl"
     with sole_writer(out), pytest.raises(DataError, match=r"steps\.jsonl: another run is writing"):

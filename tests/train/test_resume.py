@@ -208,6 +208,9 @@ def test_a_relative_workdir_a_profile_and_no_resuming(
     # Any file will do: it may be of another run.
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
+    (tmp_path / "file").touch()
+    assert main([*args, "--workdir=file"]) == 2
+    assert f"{tmp_path / 'file'}: expected a place for a directory" in capsys.readouterr().err
     for name in ("w", "other"):
         assert main([*args, f"--workdir={name}"]) == 2
         assert f"{tmp_path / name}: not empty" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from ..command import Parser, add_format, check_files, command
 from ..records import (
     ROLLOUTS_FORM,
     DataError,
+    check_folder_place,
     check_place,
     checked_file,
     checked_rollouts,
@@ -81,6 +82,7 @@ def annotate(
         if path is not None:
             check_place(path)
     if tfds_dir is not None:
+        check_folder_place(tfds_dir, replace=True)
         from . import dataset  # imports NumPy, and fails early where its package is missing
     with sole_writer(out):
         parts = parts_of(out)
