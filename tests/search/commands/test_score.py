@@ -80,8 +80,12 @@ def test_nothing_is_dropped_in_silence(
     out.unlink()
     write_jsonl(rollouts, lines[:1])
     assert score_rollouts.main(given) == 2
-    assert "no completion can be scored: id: no record 'unknown'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no completion can be scored; " in error
+    assert f"{rollouts}:1: id: no record 'unknown'" in error
     assert not out.exists()
+    (rejected,) = read(tmp_path / "scores.jsonl.rejects.jsonl")
+    assert rejected["id"] == "unknown"
     assert score_rollouts.main([*given[:-1], str(out)]) == 2
     assert score_rollouts.main(["--prm", tiny_pair.policy, *given[2:]]) == 2
     assert "it is a policy" in capsys.readouterr().err
