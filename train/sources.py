@@ -247,11 +247,12 @@ class DatasetSource(Source):
         try:
             builder: Any = tfds.builder_from_directory(directory)
             splits = builder.info.splits
-            self._examples = builder.as_data_source(split=split) if split in splits else None
+            found = builder.as_data_source(split=split) if split in splits else None
         except Exception as error:  # TFDS checks little of what it reads
             raise DataError(f"{directory}: not a whole data set: {error}") from None
-        if self._examples is None:
+        if found is None:
             raise DataError(f"{directory}: expected a split {split!r}, found none")
+        self._examples: Any = found
         super().__init__()
         self._codec, self._row_length = codec, row_length
         self._directory, self._split = directory, split

@@ -134,8 +134,10 @@ def table_rows(searcher: Searcher, part: Part, path: Path) -> list[dict[str, Any
 
 
 def _compare(args: argparse.Namespace) -> int:
-    data = {} if args.data is None else DATA_SETS
-    check_files({f"data {n}": str(Path(args.data) / f) for n, f in data.items()}, {"out": args.out})
+    files: dict[str, str | None] = {}
+    if args.data is not None:
+        files = {f"data {name}": str(Path(args.data) / file) for name, file in DATA_SETS.items()}
+    check_files(files, {"out": args.out})
     keep_programs()
     searcher = Searcher(load_pair(args.policy, args.prm), CONFIG)
     pair = searcher.pair

@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import re
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import jax
 import orbax.checkpoint.experimental.v1 as ocp
@@ -79,7 +80,7 @@ def verify_manifest(directory: epath.PathLike) -> None:
     if not manifest.exists():
         raise CheckpointError(f"{folder}: half-written: it has no {MANIFEST_FILE}")
     try:
-        sums = read_json(manifest)
+        sums = read_json(cast(Path, manifest))
     except DataError as error:
         raise CheckpointError(f"{error}: damaged") from None
     files = _files(folder)
@@ -122,7 +123,8 @@ def read_run(directory: epath.PathLike) -> dict[str, Any]:
     """
     path = epath.Path(directory) / RUN_FILE
     try:
-        run = read_json(path)
+        # It only reads, which paths in buckets do too.
+        run = read_json(cast(Path, path))
     except DataError as error:
         hint = "damaged" if path.exists() else "not a training checkpoint"
         raise CheckpointError(f"{error}; {hint}") from None
