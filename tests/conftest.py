@@ -42,7 +42,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 # Folders whose tests compile models or start processes, and their files that don't.
-_SLOW = {"configs", "model", "search", "train"}
+_SLOW = {"configs", "faults", "model", "search", "train"}
 _FAST = {"test_hf_config.py", "test_evaluate.py", "test_report.py", "test_data.py"}
 
 

@@ -6,14 +6,15 @@ import argparse
 import dataclasses
 import inspect
 import math
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NoReturn, Protocol, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
-from .records import FORMATS, DataError
+from .records import FORMATS, DataError, check_place
 
 
 class Parser(argparse.ArgumentParser):
@@ -116,7 +117,13 @@ def run_command(
         reason = str(error)
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    print(f"{parser.prog}: error: {' '.join(reason.split())}", file=sys.stderr)
+    except MemoryError as error:
+        reason = f"not enough memory: {error}".removesuffix(": ")
+    except RuntimeError as error:
+        if type(error).__name__ != "JaxRuntimeError":  # named, for commands without JAX
+            raise
+        reason = f"the device: {error}"
+    print(f"{parser.prog}: error: {printable(' '.join(reason.split()))}", file=sys.stderr)
     return 2
 
 
@@ -152,8 +159,29 @@ def add_format(parser: Parser) -> None:
     )
 
 
+def check_files(inputs: Mapping[str, str | None], outputs: Mapping[str, str | None]) -> None:
+    """Checks before the work that outputs can be written, and are neither inputs nor each other.
+
+    Args:
+      inputs: path by flag name; None where the flag wasn't given.
+      outputs: likewise.
+
+    Raises:
+      DataError: names the flags.
+    """
+    for flag, path in inputs.items():
+        distinct_files(**{flag: path}, **outputs)
+    distinct_files(**outputs)
+    for flag, path in outputs.items():
+        if path is not None:
+            try:
+                check_place(path)
+            except DataError as error:
+                raise DataError(f"--{flag}: {error}") from None
+
+
 def distinct_files(**paths: str | None) -> None:
-    """Checks that no file is named twice.
+    """Checks that no file is named twice, by another spelling or a link either.
 
     Args:
       **paths: path by flag name; None where the flag wasn't given.
@@ -161,17 +189,36 @@ def distinct_files(**paths: str | None) -> None:
     Raises:
       DataError: names the two flags.
     """
-    seen: dict[str, str] = {}
+    seen: dict[object, str] = {}
     for flag, path in paths.items():
-        if path is None:
-            continue
-        if path in seen:
-            raise DataError(f"--{flag}: expected another file than --{seen[path]}, found {path}")
-        seen[path] = flag
+        for same in () if path is None else _identities(path):
+            other = seen.setdefault(same, flag)
+            if other != flag:
+                raise DataError(f"--{flag}: expected another file than --{other}, found {path}")
+
+
+def _identities(path: str) -> tuple[object, ...]:
+    """What two names of one file have in common: the real path, or the inode."""
+    real = os.path.realpath(path)
+    try:
+        found = os.stat(real)
+    except OSError:
+        return (real,)
+    return real, (found.st_dev, found.st_ino)
+
+
+def printable(text: str) -> str:
+    """Text from data as it may be printed: control characters escaped, line ends included."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+_MOST = 2**31 - 1  # what the integers of JAX's arrays hold
 
 
 def number(kind: type, *bounds: Any) -> Callable[[str], Any]:
-    """An argparse type: a finite number within bounds.
+    """An argparse type: a finite number within bounds, an integer of 32 bits.
 
     Args:
       kind: int or float.
@@ -186,6 +233,8 @@ def number(kind: type, *bounds: Any) -> Callable[[str], Any]:
             value = kind(text)
         except ValueError:
             value = math.nan
+        if kind is int and abs(value) > _MOST:
+            raise argparse.ArgumentTypeError(f"expected {expected}, at most {_MOST}, found {text}")
         if not math.isfinite(value) or not all(_bound(bound)[1](value) for bound in bounds):
             raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
         return value
@@ -202,6 +251,6 @@ def _bound(bound: Any) -> tuple[str, Callable[[Any], bool]]:
     return f"<= {bound.le}", lambda value: value <= bound.le
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """An argparse type: an integer of at least `least`."""
-    return number(int, Ge(least))
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """An argparse type: an integer of at least `least`, and at most `most` if that is given."""
+    return number(int, Ge(least), *([] if most is None else [Le(most)]))

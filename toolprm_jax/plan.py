@@ -17,8 +17,8 @@ from rich.table import Table
 
 from .command import Parser
 from .model import DecoderConfig
-from .model.files import CONFIG_FILE, config_from_hf, load_weights, read_json
-from .records import DataError
+from .model.files import CONFIG_FILE, config_from_hf, load_weights
+from .records import DataError, read_json
 from .tokens import Codec, Contract, load_tokenizer
 from .toolworld import EMBEDDED, TOKENIZER
 

@@ -17,6 +17,7 @@ from toolprm_jax.model import (
     DecoderConfig,
     Lora,
     Params,
+    checked_shape,
     fresh_rows,
     param_shardings,
     with_lora,
@@ -25,7 +26,7 @@ from toolprm_jax.model.files import Weights, load_weights
 from toolprm_jax.records import DataError
 from toolprm_jax.tokens import Codec, Contract, TreeBatch, load_tokenizer, make_contract
 
-from .data import CountedBatch, TreeSource, eval_batches, tree_stream
+from .data import CountedBatch, eval_batches, tree_stream
 from .sources import (
     DatasetSource,
     MixedSource,
@@ -33,6 +34,7 @@ from .sources import (
     Source,
     StepsSource,
     ToolworldSource,
+    check_fits,
 )
 from .step import (
     Metrics,
@@ -72,10 +74,10 @@ def decoder_of(config: Config) -> DecoderConfig:
     """The shape that a config spells out.
 
     Raises:
-      DataError: a field is missing or unknown.
+      DataError: a field is missing or unknown, or its value can't be used.
     """
     try:
-        return DecoderConfig(**config.model.to_dict())
+        return checked_shape(DecoderConfig(**config.model.to_dict()), "model")
     except TypeError as error:
         raise DataError(f"model: {error}; or name a model with init") from None
 
@@ -218,13 +220,13 @@ def check_rows(config: Config, shards: int) -> None:
 
 
 def build_stream(
-    config: Config, source: TreeSource, shards: int
+    config: Config, source: Source, shards: int
 ) -> grain.DatasetIterator[CountedBatch]:
     """The training batches of this process.
 
     Raises:
       DataError: the rows of a batch don't divide into accumulation times `shards`, the devices
-        along the batch, or these don't divide among the processes.
+        along the batch, or these don't divide among the processes; or no item fits a row.
     """
     data = config.data
     rows, processes = data.rows_per_batch, jax.process_count()
@@ -234,6 +236,7 @@ def build_stream(
             f"for each reads its own rows; found {shards}"
         )
     check_rows(config, shards)
+    check_fits(source, data.row_length)
     return tree_stream(
         source,
         row_length=data.row_length,
@@ -250,15 +253,24 @@ def build_heldout(config: Config, codec: Codec) -> list[TreeBatch]:
     if not config.eval_every:
         return []
     items = build_source(config, codec, heldout=True)
+    count = min(len(items), config.data.eval_items)
+    check_fits(items, config.data.row_length, count)
     return eval_batches(
-        (items[i] for i in range(min(len(items), config.data.eval_items))),
+        (items[i] for i in range(count)),
         row_length=config.data.row_length,
         rows=config.data.rows_per_batch // config.accumulation,
     )
 
 
 def build_steps(config: Config, mesh: Mesh, trainable: Trainable, codec: Codec) -> JittedSteps:
-    """Optimizer and jitted steps under the mesh."""
+    """Optimizer and jitted steps under the mesh.
+
+    Raises:
+      DataError: the optimizer would leave every layer as it is.
+    """
+    layers, first = trainable.model.config.num_layers, config.lora.first_layer
+    if first >= layers:
+        raise DataError(f"lora.first_layer: expected one of {layers} layers, found {first}")
     objective = make_objective(config.objective, trainable.model, codec.contract)
     evaluation = make_evaluation(config.objective, trainable.model, codec.contract)
     o = config.optimizer

@@ -22,10 +22,12 @@ from toolprm_jax.model import DecoderConfig, Lora, Params
 from toolprm_jax.model.files import (
     RUN_FILE,
     CheckpointError,
+    decoder_of_run,
     newest_valid,
     read_run,
     write_manifest,
 )
+from toolprm_jax.records import atomic_folder
 from toolprm_jax.tokens import Contract
 
 from .step import TrainState
@@ -41,6 +43,17 @@ def local_folder(directory: epath.Path) -> Iterator[Path]:
         directory.mkdir(parents=True, exist_ok=True)
         for path in Path(name).iterdir():
             epath.Path(path).copy(directory / path.name, overwrite=True)
+
+
+@contextlib.contextmanager
+def model_folder(directory: epath.Path) -> Iterator[Path]:
+    """A local folder to fill; it takes the place of `directory`, whole where that is no bucket."""
+    if "://" in str(directory):
+        with local_folder(directory) as folder:
+            yield folder
+    else:
+        with atomic_folder(directory, replace=True) as folder:
+            yield folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +90,7 @@ class RunFiles:
         saved = read_run(directory)
         if (saved.get("adapter") is None) != (self.lora is None):
             raise CheckpointError(f"{directory}: an adapter and a whole model can't be exchanged")
-        decoder, here = DecoderConfig(**saved["decoder"]), self.decoder
+        decoder, here = decoder_of_run(directory), self.decoder
         for name in (field.name for field in dataclasses.fields(here)):
             shape = name not in ("dtype", "remat")
             if shape and getattr(decoder, name) != getattr(here, name):

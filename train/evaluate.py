@@ -15,16 +15,16 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from toolprm_jax.command import Parser, add_format, command
+from toolprm_jax.command import Parser, add_format, check_files, command, whole_number
 from toolprm_jax.grammar import Kind
 from toolprm_jax.model import step_logits
 from toolprm_jax.model.files import LoadedModel, load
-from toolprm_jax.records import DataError, atomic_text
+from toolprm_jax.records import DataError, atomic_text, read_json
 from toolprm_jax.tokens import TreeBatch
 
 from .data import eval_batches
 from .metrics import decision_metrics
-from .sources import StepsSource
+from .sources import StepsSource, check_fits
 
 
 def judge(
@@ -40,6 +40,9 @@ def judge(
 
     Returns:
       The metrics, and `decisions` and `trajectories`, how many they are over.
+
+    Raises:
+      DataError: no item fits a row.
     """
     label_ids = prm.codec.contract.label_ids
 
@@ -47,6 +50,7 @@ def judge(
     def scores(params: Any, batch: TreeBatch) -> jax.Array:
         return step_logits(prm.model, params, batch, label_ids)
 
+    check_fits(source, row_length, len(source))
     items = (source[index] for index in tqdm(range(len(source)), unit="item", desc="trees"))
     batches = eval_batches(items, row_length=row_length, rows=rows)
     found = [
@@ -67,7 +71,7 @@ def parser() -> Parser:
     out.add_argument("--records", required=True, help="records file")
     add_format(out)
     out.add_argument("--steps", required=True, help="steps file of toolprm-annotate")
-    out.add_argument("--row-length", type=int, default=1024, help="tokens of a row")
+    out.add_argument("--row-length", type=whole_number(1), default=1024, help="tokens of a row")
     out.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     out.add_argument("--name", required=True, help="key of these metrics in the output file")
     out.add_argument("--out", required=True, help="JSON file; other keys in it are kept")
@@ -75,6 +79,12 @@ def parser() -> Parser:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    check_files({"records": args.records, "steps": args.steps}, {"out": args.out})
+    out = Path(args.out)
+    # Before the work, which takes long.
+    table = read_json(out) if out.exists() else {}
+    if not isinstance(table, dict):
+        raise DataError(f"{out}: expected a JSON object of earlier metrics")
     prm = load(args.prm, dtype=args.dtype)
     if prm.codec.contract.granularity is None:
         raise DataError(f"{args.prm}: it is a policy")
@@ -88,8 +98,6 @@ def _evaluate(args: argparse.Namespace) -> int:
     )
     start = time.perf_counter()
     found = judge(prm, source, row_length=args.row_length)
-    out = Path(args.out)
-    table = json.loads(out.read_text()) if out.exists() else {}
     table[args.name] = {
         "prm": args.prm,
         **found,

@@ -27,7 +27,7 @@ from toolprm_jax.model import (
     save_adapter,
 )
 from toolprm_jax.model.files import STEPS_FOLDER, read_run, save_model
-from toolprm_jax.records import DataError
+from toolprm_jax.records import DataError, sole_writer
 from toolprm_jax.tokens import TreeBatch
 
 from .build import (
@@ -39,12 +39,12 @@ from .build import (
     build_stream,
     check_data,
 )
-from .checkpoint import Checkpoints, RunFiles, local_folder
+from .checkpoint import Checkpoints, RunFiles, model_folder
 from .data import CountedBatch, same_to_device, to_device
 from .flops import PEAK_FLOPS, training_flops
 from .metrics import decision_metrics
 from .step import Metrics, TrainState, init_state, state_shardings
-from .writers import Writer, json_lines, tensorboard, weights_and_biases
+from .writers import Writer, json_lines, tensorboard, weights_and_biases, write_whole
 
 _SHOWN = ("loss", "accuracy", "eval_loss", "eval_accuracy")  # in the progress bar
 _log = logging.getLogger(__name__)
@@ -188,11 +188,14 @@ def run(
       profile: steps whose `jax.profiler` trace is written to `profile/`.
 
     Raises:
-      DataError: the config names data or a model that can't be used, or the data ends early.
+      DataError: the config names data or a model that can't be used, the data ends early, or
+        another run writes to the working directory.
       DivergedError: a number is not finite; nothing is saved from then on.
     """
     check_data(config)
     root = epath.Path(workdir)
+    if root.exists() and not root.is_dir():
+        raise DataError(f"{root}: expected a place for a directory, found a file")
     if not resume and root.exists() and any(root.iterdir()):
         raise DataError(f"{root}: not empty; use another directory or --resume=auto")
     if jax.process_count() > 1:  # nobody writes there before all have looked
@@ -210,11 +213,13 @@ def run(
 
     root.mkdir(parents=True, exist_ok=True)
     resolved = json.loads(config.to_json_best_effort())
-    if jax.process_index() == 0:
-        (root / "train_config.json").write_text(json.dumps(resolved, indent=1) + "\n")
     files = RunFiles(decoder, resolved, codec.contract, codec.tokenizer, trainable.lora, base)
-    checkpoints = Checkpoints(root / STEPS_FOLDER, files, config.keep, config.keep_best)
     with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            if "://" not in str(root):  # buckets have no locks
+                stack.enter_context(sole_writer(root / "metrics.jsonl"))
+            write_whole(root / "train_config.json", json.dumps(resolved, indent=1) + "\n")
+        checkpoints = Checkpoints(root / STEPS_FOLDER, files, config.keep, config.keep_best)
         # First in, last out: SIGTERM waits for the checkpoint under way too.
         preempted = stack.enter_context(_preemption())
         stack.callback(checkpoints.close)
@@ -291,7 +296,7 @@ def run(
         )
     finished = step >= config.steps
     if finished and jax.process_count() == 1:
-        with local_folder(root / "model") as folder:
+        with model_folder(root / "model") as folder:
             params = jax.device_get(state.params)
             if trainable.lora is None:
                 save_model(

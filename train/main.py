@@ -9,6 +9,7 @@ import inspect
 import logging
 import pkgutil
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,10 @@ from toolprm_jax.records import DataError
 from .build import Config
 from .loop import DivergedError, run
 from .plan import run_plan
+from .settings import check_config
+
+STOPPED = 128 + signal.SIGTERM  # as a shell says it of a process that SIGTERM ended
+_log = logging.getLogger(__name__)
 
 
 def _config_file(name: str) -> Path:
@@ -53,7 +58,7 @@ def load_config(name: str | Path) -> Config:
       name: the file, or the name of one of `configs`; NAME:VARIANT gives `get_config` the variant.
 
     Raises:
-      DataError: no such file, or it has no get_config(), or one without variants.
+      DataError: no such file, or it raises, or has no get_config(), or one without variants.
     """
     match = re.fullmatch(r"(.*?)(?::(\w+))?", str(name))
     assert match is not None
@@ -62,17 +67,21 @@ def load_config(name: str | Path) -> Config:
     if spec is None or spec.loader is None:
         raise DataError(f"{path}: expected a Python file with get_config()")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise DataError(f"{path}: expected a function get_config()")
-    if variant is None:
-        return module.get_config()
-    if not inspect.signature(module.get_config).parameters:
-        raise DataError(f"{path}: expected no variant, found {variant!r}")
     try:
-        return module.get_config(variant)
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise DataError("expected a function get_config()")
+        if variant is not None and not inspect.signature(module.get_config).parameters:
+            raise DataError(f"expected no variant, found {variant!r}")
+        config = module.get_config() if variant is None else module.get_config(variant)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
+    except Exception as error:  # it is the user's program
+        raise DataError(f"{path}: {type(error).__name__}: {error}") from None
+    if not isinstance(config, ConfigDict):
+        found = type(config).__name__
+        raise DataError(f"{path}: expected get_config() to return a ConfigDict, found {found}")
+    return config
 
 
 def override(config: Config, setting: str) -> None:
@@ -94,7 +103,7 @@ def override(config: Config, setting: str) -> None:
         return
     try:
         value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text
     if isinstance(old, float) and type(value) is int:
         value = float(value)
@@ -120,13 +129,17 @@ def connect(text: str) -> None:
     Raises:
       DataError: it is neither.
     """
-    if text == "auto":
-        jax.distributed.initialize()
-        return
-    match = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", text)
-    if match is None:
+    match = re.fullmatch(r"(.+:\d{1,5}),(\d{1,6}),(\d{1,6})", text)
+    if text != "auto" and (match is None or int(match[2]) >= int(match[3])):
         raise DataError(f"--distributed={text}: expected auto or HOST:PORT,INDEX,COUNT")
-    jax.distributed.initialize(match[1], num_processes=int(match[3]), process_id=int(match[2]))
+    try:
+        if match is None:
+            jax.distributed.initialize()
+        else:
+            address, index, count = match.groups()
+            jax.distributed.initialize(address, num_processes=int(count), process_id=int(index))
+    except (RuntimeError, ValueError) as error:
+        raise DataError(f"--distributed={text}: {error}") from None
 
 
 def parser() -> Parser:
@@ -134,7 +147,7 @@ def parser() -> Parser:
     out = Parser(
         "toolprm-train",
         "Trains a policy or a process reward model. --config.KEY=VALUE replaces one value of the "
-        "config, as in --config.steps=100.",
+        "config, as in --config.steps=100. SIGTERM ends it with a checkpoint and exit status 143.",
     )
     out.add_argument(
         "--config",
@@ -177,6 +190,7 @@ def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     config = load_config(args.config)
     for setting in rest:
         override(config, setting)
+    check_config(config)
     config.lock()
     if args.plan:
         run_plan(config, args.topology)
@@ -187,12 +201,14 @@ def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     if args.distributed:
         connect(args.distributed)
     try:
-        result = run(config, workdir, resume=args.resume == "auto", profile=args.profile)
+        done = run(config, workdir, resume=args.resume == "auto", profile=args.profile)
     except (DivergedError, ValueError) as error:
         raise DataError(str(error)) from None
-    model = workdir / "model"
-    if result.finished and jax.process_count() == 1:
-        print(f"step {result.step}: the model is in {model}", file=sys.stderr)
+    if not done.finished:
+        _log.warning("stopped by SIGTERM after step %d; the same command goes on", done.step)
+        return STOPPED
+    if jax.process_count() == 1:
+        print(f"step {done.step}: the model is in {workdir / 'model'}", file=sys.stderr)
     return 0
 
 
@@ -203,7 +219,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the arguments; those of the process if None.
 
     Returns:
-      The exit status: 0, or 2 for input that can't be used and a run that diverged.
+      The exit status: 0; 2 for input that can't be used and a run that diverged; 143 for a run
+      that SIGTERM stopped, so that what would follow a finished run doesn't.
     """
     rest: list[str] = []
     return run_command(parser(), lambda args: _train(args, rest), argv, rest)

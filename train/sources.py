@@ -21,18 +21,20 @@ class Source(ABC):
 
     Attributes:
       too_long: indices of the items that were read and hold something that fits no row.
+      shortest: tokens of the shortest thing that fitted none; None if all did.
     """
 
     def __init__(self) -> None:
         self.too_long: set[int] = set()
+        self.shortest: int | None = None
 
     @abstractmethod
     def __len__(self) -> int:
         """Number of items."""
 
     @abstractmethod
-    def read(self, index: int) -> tuple[Sequence[TokenTree], int]:
-        """The trees of one item, and how many sequences of it fit no row."""
+    def read(self, index: int) -> tuple[Sequence[TokenTree], Sequence[int]]:
+        """The trees of one item, and the lengths of what of it fits no row."""
 
     @abstractmethod
     def name(self, index: int) -> str:
@@ -43,7 +45,31 @@ class Source(ABC):
         trees, too_long = self.read(index)
         if too_long:
             self.too_long.add(index)
+            self.shortest = min([*too_long, self.shortest or too_long[0]])
         return trees
+
+
+_LOOKED_AT = 10_000  # items, before a row length is called too short for all
+
+
+def check_fits(source: Source, row_length: int, count: int = _LOOKED_AT) -> None:
+    """Checks that there is an item that fits a row.
+
+    Args:
+      source: the items; those found too long here are not noted.
+      row_length: S, in tokens.
+      count: how many items are looked at, at most.
+
+    Raises:
+      DataError: none fits; says how long the shortest is.
+    """
+    fits = any(len(source[index]) for index in range(min(count, len(source))))
+    source.too_long.clear()
+    if not fits and source.shortest is not None:
+        raise DataError(
+            f"data.row_length: no item fits a row of {row_length} tokens, "
+            f"the shortest takes {source.shortest}"
+        )
 
 
 class ToolworldSource(Source):
@@ -79,7 +105,7 @@ class ToolworldSource(Source):
     def __len__(self) -> int:
         return self._groups
 
-    def read(self, index: int) -> tuple[Sequence[TokenTree], int]:
+    def read(self, index: int) -> tuple[Sequence[TokenTree], Sequence[int]]:
         """The first row of a group."""
         records = training_group(self._seed, self._split, index, self._group_size, self._masked)
         trees, too_long = lm_trees(self._codec, records, self._row_length)
@@ -121,7 +147,7 @@ class RecordSource(Source):
     def __len__(self) -> int:
         return len(self._records)
 
-    def read(self, index: int) -> tuple[Sequence[TokenTree], int]:
+    def read(self, index: int) -> tuple[Sequence[TokenTree], Sequence[int]]:
         """One record."""
         return lm_trees(self._codec, [self._records[index]], self._row_length)
 
@@ -152,7 +178,7 @@ class MixedSource(Source):
             return self._second, taken % len(self._second)
         return self._first, index - taken
 
-    def read(self, index: int) -> tuple[Sequence[TokenTree], int]:
+    def read(self, index: int) -> tuple[Sequence[TokenTree], Sequence[int]]:
         """One item of either."""
         source, place = self._place(index)
         return source.read(place)
@@ -210,7 +236,7 @@ class StepsSource(Source):
     def __len__(self) -> int:
         return len(self._items)
 
-    def read(self, index: int) -> tuple[Sequence[TokenTree], int]:
+    def read(self, index: int) -> tuple[Sequence[TokenTree], Sequence[int]]:
         """The rollouts of one item."""
         return prm_trees(self._codec, self._items[index], self._row_length)
 
@@ -241,10 +267,16 @@ class DatasetSource(Source):
         # TFDS takes seconds to import.
         import tensorflow_datasets as tfds
 
-        builder: Any = tfds.builder_from_directory(directory)
-        if split not in builder.info.splits:
+        try:
+            builder: Any = tfds.builder_from_directory(directory)
+            splits = builder.info.splits
+            found = builder.as_data_source(split=split) if split in splits else None
+        except Exception as error:  # TFDS checks little of what it reads
+            raise DataError(f"{directory}: not a whole data set: {error}") from None
+        if found is None:
             raise DataError(f"{directory}: expected a split {split!r}, found none")
-        self._examples = builder.as_data_source(split=split)
+        self._examples: Any = found
+        super().__init__()
         self._codec, self._row_length = codec, row_length
         self._directory, self._split = directory, split
 
@@ -254,12 +286,16 @@ class DatasetSource(Source):
     def _judged(self, index: int) -> Judged:
         from toolprm_jax.annotation import steps_lines
 
-        example = self._examples[index]
         where = f"{self._directory}: {self._split}[{index}]"
-        record = record_from_json(json.loads(example["record"]))
-        return record, [labelled_from_json(where, line) for line in steps_lines(example)]
+        try:
+            example = self._examples[index]
+            record = record_from_json(json.loads(example["record"]))
+            rollouts = [labelled_from_json(where, line) for line in steps_lines(example)]
+        except Exception as error:  # of TFDS and of ArrayRecord, where a file is damaged
+            raise DataError(f"{where}: damaged: {error}") from None
+        return record, rollouts
 
-    def read(self, index: int) -> tuple[Sequence[TokenTree], int]:
+    def read(self, index: int) -> tuple[Sequence[TokenTree], Sequence[int]]:
         """The rollouts of one example."""
         return prm_trees(self._codec, [self._judged(index)], self._row_length)
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from etils import epath
 
-from toolprm_jax.records import DataError
+from toolprm_jax.records import DataError, parse_json
 
 
 class Writer(Protocol):
@@ -22,18 +22,30 @@ class Writer(Protocol):
         ...
 
 
+def write_whole(path: epath.Path, text: str) -> None:
+    """Writes a text file that appears whole, or not at all."""
+    draft = path.parent / f".{path.name}.tmp"
+    draft.write_text(text)
+    draft.replace(path)
+
+
 @contextlib.contextmanager
 def json_lines(path: epath.Path, resumed_at: int) -> Iterator[Writer]:
-    """A file of JSON lines; those past the step that a run resumes at are dropped."""
+    """A file of JSON lines; those past the step that a run resumes at are dropped.
+
+    Raises:
+      DataError: the file holds something else.
+    """
     text = path.read_text() if path.exists() else ""
-    whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    lines = [line for line in whole if json.loads(line)["step"] <= resumed_at]
-    path.write_text("".join(lines))
+    # The last one may be half a line.
+    whole = [f"{line}\n" for line in text.split("\n")[:-1]]
+    lines = [line for n, line in enumerate(whole, 1) if _step_of(f"{path}:{n}", line) <= resumed_at]
+    write_whole(path, "".join(lines))
     if "://" in str(path):  # objects of a bucket can't be appended to
 
         def rewrite(step: int, values: Mapping[str, float]) -> None:
             lines.append(_line(step, values))
-            path.write_text("".join(lines))
+            write_whole(path, "".join(lines))
 
         yield rewrite
         return
@@ -44,6 +56,16 @@ def json_lines(path: epath.Path, resumed_at: int) -> Iterator[Writer]:
             file.flush()
 
         yield append
+
+
+def _step_of(where: str, line: str) -> int:
+    try:
+        step = parse_json(line)["step"]
+    except (DataError, KeyError, TypeError):
+        step = None
+    if type(step) is not int:
+        raise DataError(f"{where}: expected a line of metrics, with a step")
+    return step
 
 
 def _line(step: int, values: Mapping[str, float]) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from toolprm_jax.command import Parser, add_fields, command, whole_number
+from toolprm_jax.command import Parser, add_fields, check_files, command, printable, whole_number
 from toolprm_jax.progress import tell
-from toolprm_jax.records import DataError, Record, parse_json, query_record
+from toolprm_jax.records import DataError, Record, query_record, read_json
 from toolprm_jax.tokens import TEMPLATES
 
 from ..core import SearchConfig
@@ -56,7 +56,7 @@ def _record(args: argparse.Namespace) -> Record:
         return read_queries(args.records, None, 1)[0]
     if not args.query or not args.tools:
         raise DataError("expected a query and --tools, or --records")
-    tools = parse_json(Path(args.tools).read_text(encoding="utf-8"))
+    tools = read_json(Path(args.tools))
     if isinstance(tools, dict):
         tools = tools.get("tools", [tools])
     if not isinstance(tools, list):
@@ -82,19 +82,20 @@ def show(answer: Answer, console: Console) -> None:
       console: where to.
     """
     if not answer.finished:
-        console.print(f"no whole answer ({', '.join(answer.flags)}): {answer.text}")
+        console.print(f"no whole answer ({', '.join(answer.flags)}): {printable(answer.text)}")
         return
     if not answer.calls:
         console.print("no call")
     sure: list[Any] = answer.confidence["calls"] if answer.confidence else []
     for call, known in zip(answer.calls, sure, strict=True):
-        console.print(_coloured(known["call"], call.name))
+        console.print(_coloured(known["call"], printable(call.name)))
         for name, value in call.arguments.items():
             line = _coloured(known["arguments"].get(name), json.dumps(value, ensure_ascii=False))
-            console.print(Text(f"  {name} = "), line, sep="")
+            console.print(Text(f"  {printable(name)} = "), line, sep="")
 
 
 def _ask(args: argparse.Namespace) -> int:
+    check_files({"tools": args.tools, "records": args.records}, {"tree": args.tree})
     record, start = _record(args), time.perf_counter()
     searcher = Searcher.load(
         args.policy,

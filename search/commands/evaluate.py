@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from toolprm_jax.annotation import exact_match
-from toolprm_jax.command import Parser, add_format, command
+from toolprm_jax.command import Parser, add_format, check_files, command, printable
 from toolprm_jax.records import (
     Call,
     DataError,
@@ -65,7 +65,7 @@ def _answer_problem(row: Row) -> str | None:
     if not isinstance(row.value, dict):
         return 'expected an object {"id", "calls": [{"name", "arguments"}, ...]}'
     if row.id is None:
-        return "id: expected a string or an integer"
+        return "id: expected Unicode text or an integer"
     calls = row.value.get("calls")
     if not isinstance(calls, list):
         return "calls: expected a list of calls"
@@ -183,6 +183,7 @@ def summary(evaluation: Evaluation, metric: str, methods: Sequence[str]) -> dict
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    check_files({"answers": args.answers, "records": args.records}, {"out": args.out})
     rejected: list[Problem] = []
 
     def reject_as(kind: str) -> Rejects:
@@ -195,7 +196,10 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.answered:
         ids = {answer.id for answer in answers}
         records = [record for record in records if record.id in ids]
-    found = evaluate(records, answers, args.metric)
+    try:
+        found = evaluate(records, answers, args.metric)
+    except DataError as error:
+        raise DataError(f"{error}; {rejected[0].reason}" if rejected else str(error)) from None
     problems = (*rejected, *found.problems)
     methods = sorted({answer.method for answer in answers if answer.method})
     result = summary(
@@ -216,7 +220,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     for kind, rows in result["problems"].items():
         print(f"{kind}: {len(rows)}", file=sys.stderr)
         for row in rows[:_SHOWN]:
-            print(f"  {row['reason']}", file=sys.stderr)
+            print(f"  {printable(row['reason'])}", file=sys.stderr)
         if len(rows) > _SHOWN:
             more = f"; all are in {args.out}" if args.out else ""
             print(f"  ... and {len(rows) - _SHOWN} more{more}", file=sys.stderr)

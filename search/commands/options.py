@@ -12,6 +12,10 @@ from toolprm_jax.model.files import LoadedModel
 
 from ..host import load_told, search_mesh
 
+# XLA ends the process where the size of an array overflows, so sizes are bounded before it.
+MOST_ROWS = 1 << 16
+MOST_TOKENS = 1 << 20
+
 
 def add_records(parser: Parser, required: bool = True) -> None:
     """Adds --records, --format and --limit."""

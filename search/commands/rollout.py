@@ -9,13 +9,13 @@ from typing import Any
 import jax
 from annotated_types import Ge
 
-from toolprm_jax.command import Parser, command, number, whole_number
+from toolprm_jax.command import Parser, check_files, command, number, whole_number
 from toolprm_jax.progress import shown
 from toolprm_jax.records import write_resumable
 from toolprm_jax.tokens import TEMPLATES
 
 from ..host import digest_of, read_queries, rollouts
-from .options import add_devices, add_records, load_spread
+from .options import MOST_ROWS, MOST_TOKENS, add_devices, add_records, load_spread
 
 
 def parser() -> Parser:
@@ -28,10 +28,12 @@ def parser() -> Parser:
     out.add_argument("--model", required=True, help="the policy: see README")
     out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
     add_records(out)
-    out.add_argument("--num", type=whole_number(1), default=8, help="completions per record")
+    out.add_argument(
+        "--num", type=whole_number(1, MOST_ROWS), default=8, help="completions per record"
+    )
     out.add_argument("--temperature", type=number(float, Ge(0)), default=0.8)
-    out.add_argument("--max-tokens", type=whole_number(1), default=192)
-    out.add_argument("--batch-size", type=whole_number(1), default=8)
+    out.add_argument("--max-tokens", type=whole_number(1, MOST_TOKENS), default=192)
+    out.add_argument("--batch-size", type=whole_number(1, MOST_ROWS), default=8)
     out.add_argument(
         "--max-shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
     )
@@ -48,6 +50,7 @@ def parser() -> Parser:
 
 
 def _rollout(args: argparse.Namespace) -> int:
+    check_files({"model": args.model, "records": args.records}, {"out": args.out})
     records = read_queries(args.records, args.format, args.limit)
     policy = load_spread(args.model, args, args.template)
     options: dict[str, Any] = {

@@ -12,24 +12,24 @@ from typing import Any, get_args
 import numpy as np
 
 from toolprm_jax.annotation import respelled
-from toolprm_jax.command import Parser, command, distinct_files, whole_number
+from toolprm_jax.command import Parser, check_files, command, whole_number
 from toolprm_jax.grammar import Dress, Kind, explain, run, tables
 from toolprm_jax.model import Completion, StepScore, score_rollouts
 from toolprm_jax.progress import shown
 from toolprm_jax.records import (
     DataError,
     Record,
-    Reject,
     Rollouts,
     Row,
     atomic_writer,
     read_records,
     read_rollout_rows,
+    rejects_file,
 )
 
 from ..core import Aggregate, SearchConfig, aggregate
 from ..host import place_queries, search_mesh
-from .options import add_devices, add_records, load_spread
+from .options import MOST_ROWS, MOST_TOKENS, add_devices, add_records, load_spread
 
 _SHOWN = 5  # reasons of broken completions that are printed
 
@@ -70,30 +70,29 @@ def parser() -> Parser:
     )
     out.add_argument(
         "--row-length",
-        type=whole_number(1),
+        type=whole_number(1, MOST_TOKENS),
         default=2048,
         help="tokens of a row; prompt and completion must fit (default: %(default)s)",
     )
-    out.add_argument("--batch-size", type=whole_number(1), default=1, help="rows at once")
+    out.add_argument(
+        "--batch-size", type=whole_number(1, MOST_ROWS), default=1, help="rows at once"
+    )
     add_devices(out)
     return out
 
 
 def _score(args: argparse.Namespace) -> int:
     rejects_path = args.rejects or f"{args.out}.rejects.jsonl"
-    distinct_files(records=args.records, rollouts=args.rollouts, out=args.out, rejects=rejects_path)
+    check_files(
+        {"prm": args.prm, "records": args.records, "rollouts": args.rollouts},
+        {"out": args.out, "rejects": rejects_path},
+    )
     prm = load_spread(args.prm, args)
     mesh = search_mesh(args.batch_size, args.tensor)
     dress = prm.codec.template.dress
     scored, broken = 0, Counter[str]()  # why completions have no score
-    reasons = list[str]()  # why something was rejected
     rows: list[tuple[Row, Rollouts, list[Completion]]] = []  # that are being scored
-    with atomic_writer(rejects_path) as write_reject, atomic_writer(args.out) as write:
-
-        def reject(row: Reject) -> None:
-            reasons.append(row.reason)
-            write_reject(row.to_json())
-
+    with rejects_file(rejects_path) as reject, atomic_writer(args.out) as write:
         records = islice(read_records(args.records, args.format, reject), args.limit)
         known = {record.id: record for record in records}
 
@@ -136,13 +135,12 @@ def _score(args: argparse.Namespace) -> int:
                 scored += 1
                 write(line)
         if not scored:
-            why = f": {reasons[0]}" if reasons else ""
-            raise DataError(f"{args.rollouts}: no completion can be scored{why}")
+            raise DataError(f"{args.rollouts}: no completion can be scored{reject.why}")
     whole = scored - broken.total()
     print(f"{whole} of {scored} completions have a score in {args.out}")
     for why, count in broken.most_common(_SHOWN):
         print(f"{count} have none: {why}")
-    print(f"{len(reasons)} rows or completions rejected, see {rejects_path}")
+    print(f"{reject.count} rows or completions rejected, see {rejects_path}")
     return 0
 
 

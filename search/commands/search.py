@@ -12,16 +12,16 @@ from typing import Any
 
 import jax
 
-from toolprm_jax.command import Parser, add_fields, command, whole_number
+from toolprm_jax.command import Parser, add_fields, check_files, command, whole_number
 from toolprm_jax.model import abstract_params, num_params
 from toolprm_jax.plan import add_plan, planned_devices, print_plan, shape_of
-from toolprm_jax.records import DataError, read_rows, write_resumable
+from toolprm_jax.records import DataError, check_folder_place, read_rows, write_resumable
 from toolprm_jax.tokens import TEMPLATES
 
 from ..core import Execution, SearchConfig
 from ..host import Searcher, digest_of, dtype_for, read_queries
 from ..methods import GUIDED, METHODS, method_config
-from .options import add_devices, add_records
+from .options import MOST_ROWS, MOST_TOKENS, add_devices, add_records
 from .plan import plan_search
 
 # Fields of `SearchConfig` that are options.
@@ -56,7 +56,9 @@ def parser() -> Parser:
     )
     add_fields(out, SearchConfig, *OPTIONS)
     add_fields(out, Execution, "max_lanes")
-    out.add_argument("--batch-size", type=whole_number(1), default=8, help="queries at once")
+    out.add_argument(
+        "--batch-size", type=whole_number(1, MOST_ROWS), default=8, help="queries at once"
+    )
     out.add_argument(
         "--max-shapes", type=whole_number(1), default=4, help="prompt lengths compiled"
     )
@@ -69,7 +71,10 @@ def parser() -> Parser:
     add_devices(out)
     add_plan(out, "the search", "a model")
     out.add_argument(
-        "--prompt-tokens", type=whole_number(1), default=1024, help="plan: length of the prompts"
+        "--prompt-tokens",
+        type=whole_number(1, MOST_TOKENS),
+        default=1024,
+        help="plan: length of the prompts",
     )
     return out
 
@@ -130,6 +135,11 @@ def _search(args: argparse.Namespace) -> int:
     for name in ("records", "out"):
         if getattr(args, name) is None:
             raise DataError(f"--{name}: expected a file")
+    models = {"policy": args.policy, "prm": args.prm if guided else None}
+    check_files({**models, "records": args.records}, {"out": args.out})
+    for folder in (args.trace, args.profile):
+        if folder is not None:
+            check_folder_place(folder, replace=True)
     records = read_queries(args.records, args.format, args.limit)
     searcher = Searcher.load(
         args.policy,

@@ -17,6 +17,11 @@ SchemaUse = Literal["ignore", "prune", "strict"]
 GrammarUse = Literal["free", "strict"]
 
 
+# XLA ends the process where the size of an array overflows, so sizes are bounded before it.
+_WIDEST = 1 << 10
+_LONGEST = 1 << 20
+
+
 @dataclass(frozen=True)
 class Execution:
     """How a search runs: none of it changes a result.
@@ -79,9 +84,9 @@ class SearchConfig:
       execution: how it runs.
     """
 
-    num_beams: Annotated[int, Ge(1)] = 4
-    beam_width: Annotated[int, Ge(1)] = 4
-    probe_width: Annotated[int, Ge(0)] = 0
+    num_beams: Annotated[int, Ge(1), Le(_WIDEST)] = 4
+    beam_width: Annotated[int, Ge(1), Le(_WIDEST)] = 4
+    probe_width: Annotated[int, Ge(0), Le(_WIDEST)] = 0
     explore: Explore = "sample"
     temperature: Annotated[Array | float, Ge(0)] = 0.8
     top_k: Annotated[int, Ge(0)] = 0
@@ -91,10 +96,10 @@ class SearchConfig:
     aggregate: Aggregate = "min"
     beta: Array | float = 0.0
     early_stop: bool = True
-    max_decisions: Annotated[int, Ge(1)] = 32
-    max_step_tokens: Annotated[int, Ge(1)] = 64
-    max_tokens: Annotated[int, Ge(1)] = 192
-    pool_size: Annotated[int, Ge(64)] = 1024
+    max_decisions: Annotated[int, Ge(1), Le(_LONGEST)] = 32
+    max_step_tokens: Annotated[int, Ge(1), Le(_LONGEST)] = 64
+    max_tokens: Annotated[int, Ge(1), Le(_LONGEST)] = 192
+    pool_size: Annotated[int, Ge(64), Le(_LONGEST)] = 1024
     labelled: tuple[int, ...] = tuple(Kind)
     stop_kinds: tuple[int, ...] = tuple(Kind)
     trace: bool = False

@@ -6,6 +6,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
+from toolprm_jax.command import printable
 from toolprm_jax.records import DataError, Record, Reject, read_records
 
 
@@ -18,7 +19,9 @@ def read_queries(path: str, format: str | None, limit: int | None) -> list[Recor
     rejected: list[Reject] = []
     records = list(islice(read_records(Path(path), format, rejected.append), limit))
     for row in rejected:
-        print(f"{row.source}:{row.line or row.id}: left out: {row.reason}", file=sys.stderr)
+        where = f"{row.source}:{row.line or row.id}"
+        print(printable(f"{where}: left out: {row.reason}"), file=sys.stderr)
     if not records:
-        raise DataError(f"{path}: no usable record")
+        why = f": {rejected[0].reason}" if rejected else ""
+        raise DataError(f"{path}: no usable record{why}")
     return records

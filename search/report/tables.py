@@ -37,6 +37,8 @@ def write_json(path: str | Path, value: Any) -> None:
       ValueError: the value holds NaN or an infinity.
     """
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    if any("\ud800" <= char <= "\udfff" for char in text):  # these have no UTF-8
+        text = json.dumps(value, indent=2, allow_nan=False)
     with atomic_text(path) as file:
         file.write(text + "\n")
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from toolprm_jax.annotation import exact_match
 from toolprm_jax.cache import keep_programs
-from toolprm_jax.command import Parser, command, whole_number
+from toolprm_jax.command import Parser, check_files, command, whole_number
 from toolprm_jax.progress import Progress
 from toolprm_jax.records import DataError, Record, read_records, read_rows, write_resumable
 from toolprm_jax.toolworld import masked_corpus
@@ -134,6 +134,10 @@ def table_rows(searcher: Searcher, part: Part, path: Path) -> list[dict[str, Any
 
 
 def _compare(args: argparse.Namespace) -> int:
+    files: dict[str, str | None] = {}
+    if args.data is not None:
+        files = {f"data {name}": str(Path(args.data) / file) for name, file in DATA_SETS.items()}
+    check_files(files, {"out": args.out})
     keep_programs()
     searcher = Searcher(load_pair(args.policy, args.prm), CONFIG)
     pair = searcher.pair

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from rich.console import Console
 from toolprm_jax.annotation import exact_match
 from toolprm_jax.cache import keep_programs
 from toolprm_jax.command import Parser, add_format, command, whole_number
-from toolprm_jax.records import DataError, Record, write_jsonl
+from toolprm_jax.records import DataError, Record, check_folder_place, write_jsonl
 from toolprm_jax.toolworld import masked_corpus
 
 from ..core import SearchConfig
@@ -107,7 +106,7 @@ def _pictured(run: MethodRun, correct: np.ndarray, greedy: np.ndarray) -> int:
 
 def _demo(args: argparse.Namespace) -> int:
     started = time.perf_counter()
-    out = Path(args.out)
+    out = check_folder_place(args.out, replace=True)
     records: list[Record]
     if args.records is None:
         records = list(masked_corpus(SEED, "heldout", args.limit))

@@ -6,7 +6,6 @@ python -m search.studies.tune --policy MODEL --prm MODEL --records FILE --steps 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,13 +21,14 @@ from rich.table import Table
 from tqdm import tqdm
 
 from toolprm_jax.annotation import LabelledCompletion, read_steps
-from toolprm_jax.command import Parser, add_format, command
+from toolprm_jax.command import Parser, add_format, check_files, command
 from toolprm_jax.model import Decoder, Params, step_logits
 from toolprm_jax.model.files import LoadedModel, load
 from toolprm_jax.records import DataError, Record, read_records
 from toolprm_jax.tokens import TreeBatch, TreeBuilder, marked_path, pack
 
 from ..core import Aggregate, aggregate
+from ..report import write_json
 
 BETAS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 _ROW_STEP = 256  # rows are padded to a multiple of it, so that few lengths are compiled
@@ -158,6 +158,7 @@ def parser() -> Parser:
 
 
 def _tune(args: argparse.Namespace) -> int:
+    check_files({"records": args.records, "steps": args.steps}, {"out": args.out})
     policy, prm = load(args.policy), load(args.prm)
     if prm.codec.contract.granularity is None:
         raise DataError(f"{args.prm}: it is a policy")
@@ -173,7 +174,7 @@ def _tune(args: argparse.Namespace) -> int:
     ]
     found = accuracies(groups)
     if args.out:
-        Path(args.out).write_text(json.dumps(found, indent=2) + "\n")
+        write_json(args.out, found)
     table = Table(title=f"{len(groups)} queries; right: per cent of the chosen")
     table.add_column("aggregate")
     for beta in BETAS:

@@ -21,9 +21,9 @@ from toolprm_jax.annotation.corruption import (
 )
 from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.grammar.types import Dress, Kind
-from toolprm_jax.records.jsonl import write_jsonl
 from toolprm_jax.records.readers import read_records, record_to_json
 from toolprm_jax.records.types import GoldCall, Record, Tool
+from toolprm_jax.records.writing import write_jsonl
 
 NAMES = ("f", "g", "ä", "h.i", '"', "j\\k", "\U0001f600", " ")
 DRESSES: tuple[Dress, ...] = ("list", "tool_call", "llama")

@@ -17,9 +17,9 @@ from toolprm_jax.annotation.annotate import main
 from toolprm_jax.annotation.dataset import ToolprmSteps, steps_lines
 from toolprm_jax.annotation.split import split_of
 from toolprm_jax.masking.masked import mask_record
-from toolprm_jax.records.jsonl import write_jsonl
 from toolprm_jax.records.readers import read_records, record_from_json
 from toolprm_jax.records.types import Call, GoldCall, Record, Tool
+from toolprm_jax.records.writing import write_jsonl
 
 
 def tool(name: str, description: str = "", **parameters: Any) -> Tool:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from toolprm_jax.annotation.annotate import main as local_main
-from toolprm_jax.records.jsonl import write_jsonl
+from toolprm_jax.records.writing import write_jsonl
 
 pytest.importorskip("apache_beam", reason="Apache Beam, the extra [beam], is not installed")
 

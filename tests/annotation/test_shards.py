@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,10 +26,11 @@ from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.steps_file import steps_json
 from toolprm_jax.annotation.store import RecordStore
 from toolprm_jax.records import spans
-from toolprm_jax.records.jsonl import json_line, read_rows
+from toolprm_jax.records.jsonl import read_rows
 from toolprm_jax.records.readers import read_records
 from toolprm_jax.records.spans import row_spans, spans_from
 from toolprm_jax.records.types import DataError
+from toolprm_jax.records.writing import json_line, sole_writer
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARD = 3000  # bytes: some 12 shards
@@ -211,6 +213,91 @@ def test_what_no_longer_holds_is_done_again(
     got = run(inputs, out, **options)
     assert (len(again) == 1) == (change in ("damage", "rollouts"))
     assert got == run(inputs, tmp_path / "other.jsonl", **options)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "flip": lambda data: (
+        data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 4]) + data[len(data) // 2 + 1 :]
+    ),
+    "cut": lambda data: data[:-7],
+    "empty": lambda data: b"",
+    "null": lambda data: b"null",
+    "deep": lambda data: b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "missing"])
+def test_a_damaged_part_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: tuple[bytes, bytes], damage: str
+) -> None:
+    inputs, out, kept = write_inputs(tmp_path), tmp_path / "steps.jsonl", tmp_path / "kept"
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("toolprm_jax.annotation.annotate.join", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(inputs, out)
+    parts = Path(f"{out}.parts")
+    parts.rename(kept)
+    files = sorted(path.name for path in kept.iterdir())
+    # The parts of the store and of two shards.
+    assert {"records.sqlite", "records.json", "00000001.json", "00000001.steps.jsonl"} < set(files)
+    for name in files[:9] + files[-3:]:
+        shutil.copytree(kept, parts)
+        path = parts / name
+        if damage == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(DAMAGES[damage](path.read_bytes() or b"0123456789"))
+        out.unlink(missing_ok=True)
+        assert run(inputs, out) == here(expected, tmp_path), name
+
+
+def test_places_that_are_taken_are_found_out_before_the_work(tmp_path: Path) -> None:
+    inputs, out = write_inputs(tmp_path), tmp_path / "steps.jsonl"
+    files = {"stats": str(tmp_path), "picture": str(tmp_path), "tfds_dir": inputs["records"]}
+    for name, place in files.items():
+        with pytest.raises(DataError, match="expected a place"):
+            run(inputs, out, **{name: place})
+    assert not Path(f"{out}.parts").exists()
+
+
+def test_two_runs_to_one_output_do_not_mix(tmp_path: Path) -> None:
+    inputs, out = write_inputs(tmp_path), tmp_path / "steps.jsonl"
+    with sole_writer(out), pytest.raises(DataError, match=r"steps\.jsonl: another run is writing"):
+        run(inputs, out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("size", [0, 100, 9000])
+def test_a_damaged_store_is_an_error_that_names_it(tmp_path: Path, size: int) -> None:
+    inputs, path = write_inputs(tmp_path), tmp_path / "store"
+    with RecordStore(path, new=True) as store:
+        store.add(read_records(inputs["records"], rejects=lambda _: None))
+    data = path.read_bytes()
+    path.write_bytes(data[:size] + bytes([255] * (len(data) - size - 1)))
+
+    def read() -> None:
+        with RecordStore(path) as store:
+            for number in range(60):
+                store.get(f"r{number}")
+
+    with pytest.raises(DataError, match="store: "):
+        read()
+
+
+def test_a_line_with_a_hostile_id_rejects_that_line_only(tmp_path: Path) -> None:
+    inputs, out = write_inputs(tmp_path), tmp_path / "steps.jsonl"
+    steps, _ = run(inputs, out)
+    with Path(inputs["rollouts"]).open("a") as file:
+        file.write('{"id": "\\ud800", "completions": ["[]"]}\n')
+    again, rejects = run(inputs, out)
+    assert again == steps
+    assert (
+        json.loads(rejects.splitlines()[-1])["reason"] == "id: expected Unicode text or an integer"
+    )
 
 
 def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:

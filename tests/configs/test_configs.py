@@ -16,9 +16,9 @@ from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.steps_file import steps_json
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.files.hf import save_model
-from toolprm_jax.records.jsonl import write_jsonl
 from toolprm_jax.records.readers import record_to_json
 from toolprm_jax.records.types import DataError
+from toolprm_jax.records.writing import write_jsonl
 from toolprm_jax.tokens.contract import Contract
 from toolprm_jax.toolworld.masked import masked_corpus
 from toolprm_jax.toolworld.tokenizer import EMBEDDING_ROWS

@@ -15,9 +15,9 @@ from toolprm_jax.grammar.runner import parse_calls
 from toolprm_jax.grammar.types import Dress
 from toolprm_jax.masking.mask import chosen, main
 from toolprm_jax.masking.masked import Masked, mask_record, unmask_calls
-from toolprm_jax.records.jsonl import write_jsonl
 from toolprm_jax.records.readers import read_records, record_to_json
 from toolprm_jax.records.types import Call, GoldCall, Record, Tool, spell_calls
+from toolprm_jax.records.writing import write_jsonl
 
 SCHEMA = {
     "type": "object",

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolprm_jax.records.jsonl import Reject, json_line, parse_json, read_rollouts, write_jsonl
+from toolprm_jax.records.jsonl import Reject, parse_json, read_rollouts
 from toolprm_jax.records.readers import FORMATS, detect_format, read_records, record_to_json
 from toolprm_jax.records.types import DataError, GoldCall, Record, Tool
+from toolprm_jax.records.writing import json_line, write_jsonl
 
 SHARED = {
     "xlam/xlam_function_calling_sample_100.json": ("xlam", 100),

@@ -15,9 +15,9 @@ from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
 from toolprm_jax.model.files.hf import save_model
 from toolprm_jax.model.files.loading import load
 from toolprm_jax.model.objectives import lm_sums
-from toolprm_jax.records.jsonl import write_jsonl
 from toolprm_jax.records.readers import record_to_json
 from toolprm_jax.records.types import Record
+from toolprm_jax.records.writing import write_jsonl
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.examples import lm_trees
 from toolprm_jax.tokens.tree import pack

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,58 @@ def test_a_saved_tokenizer_loads(small_codec: Codec, tmp_path: Path) -> None:
     codec = Codec(load_tokenizer(tmp_path), small_codec.contract)
     assert codec.prompt(RECORD) == small_codec.prompt(RECORD)
     assert codec.gold(RECORD) == small_codec.gold(RECORD)
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_code_of_a_model_directory_is_never_asked_for_and_never_run(
+    tmp_path: Path,
+    small_tokenizer: PreTrainedTokenizerBase,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+) -> None:
+    small_tokenizer.save_pretrained(str(tmp_path))
+    code = "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\nclass Own: pass\n"
+    (tmp_path / "own.py").write_text(code)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    settings |= {"auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}, "tokenizer_class": "Own"}
+    (tmp_path / file).write_text(json.dumps(settings))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(DataError, match=rf"{file}: auto_map names code"):
+        load_tokenizer(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+DAMAGES: list[tuple[str, bytes, str]] = [
+    ("tokenizer.json", b"", "tokenizer.json: not a tokenizer"),
+    ("tokenizer.json", b'{"model": {}}', "tokenizer.json: not a tokenizer"),
+    ("tokenizer.json", b"\xff{}", "tokenizer.json: not a tokenizer"),
+    ("tokenizer.json", b"[" * 100_000, "tokenizer.json: not a tokenizer"),
+    ("tokenizer_config.json", b"[]", "tokenizer_config.json: expected a JSON object"),
+    ("tokenizer_config.json", b'{"a": ' * 100_000, "tokenizer_config.json: expected JSON: nested"),
+    ("tokenizer_config.json", b"\xff", "tokenizer_config.json: expected UTF-8"),
+    ("tokenizer_config.json", b'{"added_tokens_decoder": 7}', "tokenizer.json: not a tokenizer"),
+]
+
+
+@pytest.mark.parametrize(("file", "data", "message"), DAMAGES)
+def test_a_damaged_tokenizer_is_an_error_that_names_its_file(
+    tmp_path: Path,
+    small_tokenizer: PreTrainedTokenizerBase,
+    file: str,
+    data: bytes,
+    message: str,
+) -> None:
+    small_tokenizer.save_pretrained(str(tmp_path))
+    (tmp_path / file).write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        load_tokenizer(tmp_path)
+
+
+def test_a_chat_template_that_goes_wrong_is_an_error_of_the_record(
+    small_tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    tokenizer = copy.deepcopy(small_tokenizer)
+    tokenizer.chat_template = "{{ messages + 1 }}"
+    codec = Codec(tokenizer, make_contract(tokenizer, len(tokenizer) + 5, "chat_list"))
+    with pytest.raises(DataError, match="record 0: chat_template: "):
+        codec.prompt(RECORD)

@@ -116,14 +116,14 @@ def test_lm_trees_weigh_every_gold_token_once(small_codec: Codec) -> None:
     group = masked_group(5, "train", 1, 4)
     lengths = [len(small_codec.prompt(r)) + len(small_codec.gold(r)) for r in group]
     (tree,), too_long = lm_trees(small_codec, group, sum(lengths))
-    assert too_long == 0
+    assert too_long == []
     assert (tree.kinds == -1).all()
     # The tools stand first and are the same for the group, so they are stored once.
     assert len(tree.tokens) < sum(lengths)
     assert paths_of([tree]) == gold_paths(small_codec, group)
     # In rows that hold one record each, nothing is shared and nothing is lost.
     split, too_long = lm_trees(small_codec, group, max(lengths))
-    assert too_long == 0
+    assert too_long == []
     assert len(split) > 1
     assert all(len(tree.tokens) <= max(lengths) for tree in split)
     assert paths_of(split) == gold_paths(small_codec, group)
@@ -135,9 +135,9 @@ def test_gold_that_fits_no_row_is_counted(small_codec: Codec) -> None:
     limit = max(lengths) - 1
     fits = [r for r, length in zip(group, lengths, strict=True) if length <= limit]
     trees, too_long = lm_trees(small_codec, group, limit)
-    assert too_long == len(group) - len(fits) > 0
+    assert len(too_long) == len(group) - len(fits) > 0
     assert paths_of(trees) == gold_paths(small_codec, fits)
-    assert lm_trees(small_codec, group, 3) == ([], 4)
+    assert lm_trees(small_codec, group, 3) == ([], lengths)
 
 
 def test_equal_gold_paths_add_up(small_codec: Codec) -> None:
@@ -161,7 +161,7 @@ def test_markers_hang_on_the_token_that_closes_the_decision(
         rollouts = [labelled(codec, record, text)[0] for text in completions(codec, record)]
         died += sum(rollout.died for rollout in rollouts)
         trees, too_long = prm_trees(codec, [(record, rollouts)], 4096)
-        assert too_long == 0
+        assert too_long == []
         assert len(trees) == 1
         expected = total([naive_samples(codec, record, rollout) for rollout in rollouts])
         assert samples_of(trees) == expected
@@ -220,6 +220,15 @@ def test_ids_after_the_list_are_left_out(small_codec: Codec) -> None:
     assert path == small_codec.encode(text)
 
 
+@pytest.mark.parametrize("beyond", [0, 2**31, 10**12])
+def test_ids_that_are_no_tokens_are_refused(small_codec: Codec, beyond: int) -> None:
+    rollout, _ = labelled(small_codec, RECORDS[0], "[]")
+    # They stand for no bytes, so that the text is spelled all the same.
+    ids = (*small_codec.encode("[]"), len(small_codec.pieces) + beyond)
+    with pytest.raises(DataError, match=f"token_ids: {ids[-1]} is no token"):
+        marked_path(small_codec, rollout._replace(token_ids=ids))
+
+
 def test_ids_that_spell_another_text_are_refused(small_codec: Codec) -> None:
     rollout, _ = labelled(small_codec, RECORDS[0], "[]")
     wrong = rollout._replace(token_ids=tuple(small_codec.encode("[] ")))
@@ -268,7 +277,7 @@ def test_splitting_repeats_the_prompt_and_loses_nothing(spare: int, small_codec:
     ]
     row_length = max(needs) + spare
     trees, too_long = prm_trees(small_codec, [(record, rollouts)], row_length)
-    assert too_long == 0
+    assert too_long == []
     assert all(len(tree.tokens) <= row_length for tree in trees)
     assert all(tree.tokens[: len(prompt)].tolist() == prompt for tree in trees)
     assert samples_of(trees) == total([naive_samples(small_codec, record, r) for r in rollouts])
@@ -284,6 +293,7 @@ def test_rollouts_that_fit_no_row_are_counted(small_codec: Codec) -> None:
     row_length = len(small_codec.prompt(record)) + len(ids) + len(markers) - 1
     rollouts: list[Any] = [long, short, long]
     trees, too_long = prm_trees(small_codec, [(record, rollouts)], row_length)
-    assert too_long == 2
+    assert len(too_long) == 2
     assert samples_of(trees) == naive_samples(small_codec, record, short)
-    assert prm_trees(small_codec, [(record, rollouts)], 10) == ([], 3)
+    none, lengths = prm_trees(small_codec, [(record, rollouts)], 10)
+    assert (none, len(lengths)) == ([], 3)

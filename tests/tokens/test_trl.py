@@ -13,9 +13,10 @@ from toolprm_jax.annotation.corruption import corruptions, gold_completion
 from toolprm_jax.annotation.labels import GRANULARITY, label_completion
 from toolprm_jax.annotation.steps_file import steps_json
 from toolprm_jax.grammar.types import Dress
-from toolprm_jax.records.jsonl import Row, write_jsonl
+from toolprm_jax.records.jsonl import Row
 from toolprm_jax.records.readers import record_to_json
 from toolprm_jax.records.types import Call, DataError, GoldCall, Record, Tool
+from toolprm_jax.records.writing import write_jsonl
 from toolprm_jax.tokens.prompts import get_template
 from toolprm_jax.tokens.trl import from_trl, main, prompt_text, to_trl
 

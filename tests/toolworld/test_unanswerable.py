@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from toolprm_jax.records.jsonl import write_jsonl
 from toolprm_jax.records.readers import read_records, record_to_json
+from toolprm_jax.records.writing import write_jsonl
 from toolprm_jax.toolworld.masked import masked_corpus
 from toolprm_jax.toolworld.unanswerable import main, with_unanswerable
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,11 @@ from toolprm_jax.model.files.checkpoint import (
     read_run,
     restore_params,
     verify_manifest,
+    write_manifest,
 )
 from toolprm_jax.model.files.loading import load_weights
 from toolprm_jax.model.sharding import AXES, batch_sharding, make_mesh, param_shardings
+from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.codec import load_tokenizer
 from toolprm_jax.tokens.contract import Contract, ContractError
 from train.checkpoint import Checkpoints, RunFiles
@@ -204,6 +207,31 @@ def test_a_run_stopped_at_20_random_steps_ends_like_an_unbroken_one(
     for stop in stops:
         run_to(int(stop), tmp_path / "broken")
     assert_equal(run_to(total, tmp_path / "broken"), run_to(total, tmp_path / "unbroken"))
+
+
+@pytest.mark.parametrize("name", ["²", "٣", "9" * 40, "4.tmp", "-1"])
+def test_folders_that_are_no_steps_are_passed_over(
+    saved: tuple[Path, dict[int, TrainState]], name: str
+) -> None:
+    folder, _ = saved
+    (folder / name).mkdir()
+    assert newest_valid(folder) == folder / "3"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "[" * 100_000, '{"decoder": 1}', '{"decoder": {"hidden_size": 1}}']
+)
+def test_a_damaged_description_of_a_run_is_an_error_that_names_it(
+    saved: tuple[Path, dict[int, TrainState]], text: str
+) -> None:
+    folder, _ = saved
+    path = folder / "3" / "toolprm_run.json"
+    run = json.loads(path.read_text())
+    for changed in (text, json.dumps({**run, "decoder": {**run["decoder"], "num_heads": 0}})):
+        path.write_text(changed)
+        write_manifest(folder / "3")  # as if it had been so from the start
+        with pytest.raises(DataError, match=r"toolprm_run\.json: "):
+            restore_params(folder / "3")
 
 
 def test_the_best_are_kept_beside_the_newest(tmp_path: Path, model: Any, files: RunFiles) -> None:

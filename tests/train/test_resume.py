@@ -82,7 +82,8 @@ def test_killed_and_stopped_runs_end_bit_for_bit_like_an_unbroken_one(
     assert not (broken / "model").exists()
     # Counted from the step it resumed at: ends early, with a checkpoint, and without an error.
     done = start(2, signal.SIGTERM, *arguments(broken, tokenizer_dir))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 143, done.stderr
+    assert "stopped by SIGTERM after step" in done.stderr
     assert not (broken / "model").exists()
     stopped_at = metrics(broken)[-1]["step"]
     assert stopped_at < 7
@@ -117,7 +118,7 @@ def test_sigterm_during_an_evaluation_leaves_a_checkpoint(
     monkeypatch.setattr(train.loop, "_evaluate", stopped)
     one_part = ("--config.accumulation=1", "--config.data.rows_per_batch=8")
     more = ("--config.checkpoint_every=100", "--config.eval_every=3")
-    assert main(arguments(tmp_path / "w", tokenizer_dir, *one_part, *more)) == 0
+    assert main(arguments(tmp_path / "w", tokenizer_dir, *one_part, *more)) == 143
     assert [path.name for path in (tmp_path / "w" / "checkpoints").iterdir()] == ["4"]
     assert not (tmp_path / "w" / "model").exists()
 
@@ -208,6 +209,9 @@ def test_a_relative_workdir_a_profile_and_no_resuming(
     # Any file will do: it may be of another run.
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
+    (tmp_path / "file").touch()
+    assert main([*args, "--workdir=file"]) == 2
+    assert f"{tmp_path / 'file'}: expected a place for a directory" in capsys.readouterr().err
     for name in ("w", "other"):
         assert main([*args, f"--workdir={name}"]) == 2
         assert f"{tmp_path / name}: not empty" in capsys.readouterr().err
@@ -241,8 +245,34 @@ def test_a_profile_names_first_and_last_step(text: str, capsys: pytest.CaptureFi
         (["--config.steps"], "--config.steps: expected --config.KEY=VALUE"),
         (["--config.steps=many"], "--config.steps=many: expected int, found 'many'"),
         (["--config.model.remat=1"], "expected bool, found '1'"),
-        (["--config.objective=rl"], "objective: expected lm or prm, got 'rl'"),
+        (["--config.objective=rl"], "objective: expected one of lm, prm, found 'rl'"),
         (["--config.tokenizer=/nowhere"], "/nowhere: no tokenizer.json"),
+        (["--config.steps=0"], "steps: expected an integer from 1 to 2147483647, found 0"),
+        (["--config.accumulation=0"], "accumulation: expected an integer from 1"),
+        (["--config.log_every=0"], "log_every: expected an integer from 1"),
+        (["--config.seed=9223372036854775808"], "seed: expected an integer from 0"),
+        ([f"--config.seed={'9' * 6000}"], "expected int, found"),
+        ([f"--config.seed={'(' * 9000}"], "expected int, found"),
+        (["--config.mesh.tensor=0"], "mesh.tensor: expected an integer from -1"),
+        (
+            ["--config.granularity=zz"],
+            "granularity: expected one of toolprm, cprm, orm, found 'zz'",
+        ),
+        (["--config.model.dtype=zz"], "model.dtype: expected one of float32"),
+        (["--config.model.num_layers=1000000000"], "model: num_layers: expected an integer from 1"),
+        (["--config.model.num_heads=0"], "model: num_heads: expected an integer from 1"),
+        (["--config.lora.first_layer=99"], "lora.first_layer: expected one of 1 layers, found 99"),
+        (["--config.optimizer.b1=2.0"], "optimizer.b1: expected a number from 0.0"),
+        (["--config.optimizer.learning_rate=1e400"], "optimizer.learning_rate: expected a number"),
+        (
+            [
+                *("--config.data.row_length=8", "--config.data.rows_per_batch=16"),
+                "--config.data.groups=40",
+            ],
+            "no item fits a row of 8 tokens, the shortest takes ",
+        ),
+        (["--config.data.eval_items=0"], "data.eval_items: expected at least 1"),
+        (["--distributed=localhost:1,3,2"], "expected auto or HOST:PORT,INDEX,COUNT"),
         (["--config.data.rows_per_batch=7"], "data.rows_per_batch: 7 rows don't divide"),
         (["--config.mesh.tensor=3"], "devices"),
         (["--frobnicate"], "unknown argument --frobnicate"),
@@ -260,6 +290,32 @@ def test_mistakes_are_one_line(
     assert out.out == ""
     (line,) = [line for line in out.err.splitlines() if "error" in line]
     assert line.startswith("toolprm-train: error: ")
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("import nowhere", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("def get_config(: pass", "SyntaxError: "),
+        ("def get_config():\n    return {}[1]", "KeyError: 1"),
+        (
+            "def get_config():\n    return None",
+            "expected get_config() to return a ConfigDict, found No",
+        ),
+        ("x = 1", "expected a function get_config()"),
+        (
+            "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict()",
+            "the config has no key objective",
+        ),
+    ],
+)
+def test_mistakes_in_a_config_file_are_one_line(
+    program: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(program)
+    assert main([f"--config={tmp_path / 'mine.py'}", f"--workdir={tmp_path / 'w'}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
     assert message in line
 
 

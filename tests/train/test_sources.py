@@ -175,7 +175,7 @@ def test_records_become_weighted_gold(
             r'steps\[0\].label: expected "\+" or "-"',
         ),
         ({"token_ids": ["a"]}, "token_ids: expected a list of token ids"),
-        ({"id": [1]}, "id: expected a string or an integer"),
+        ({"id": [1]}, "id: expected Unicode text or an integer"),
         ({"id": "nobody"}, "id: expected the id of a record, found 'nobody'"),
     ],
 )

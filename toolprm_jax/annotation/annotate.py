@@ -11,14 +11,16 @@ from typing import Any, get_args
 
 from rich.console import Console
 
-from ..command import Parser, add_format, command, distinct_files
+from ..command import Parser, add_format, check_files, command
 from ..grammar import Dress
 from ..records import (
     ROLLOUTS_FORM,
     DataError,
+    check_folder_place,
     check_place,
     checked_file,
     checked_rollouts,
+    sole_writer,
     write_jsonl,
 )
 from .rows import Options
@@ -71,46 +73,49 @@ def annotate(
 
     Raises:
       NothingLabelledError: no completion could be labelled.
-      DataError: a file can't be read or written.
+      DataError: a file can't be read or written, or another run is writing `out`.
 
     Source: arXiv:2510.14703, data collection.
     """
     rejects, options = rejects or _rejects_of(out), options or Options()
     checked_file(records)
     checked_rollouts(rollouts)
-    check_place(out)
-    check_place(rejects)
+    for path in (out, rejects, stats, picture):
+        if path is not None:
+            check_place(path)
     if tfds_dir is not None:
+        check_folder_place(tfds_dir, replace=True)
         from . import dataset  # imports NumPy, and fails early where its package is missing
-    parts = parts_of(out)
-    try:
-        key, rejected = build_store(parts, records, format, found)
-        counts, shards = annotate_shards(
-            rollouts,
-            parts,
-            key,
-            options,
-            workers=workers or len(os.sched_getaffinity(0)),
-            shard_bytes=shard_bytes,
-        )
-    except DataError:
-        if not any(parts.glob("*.steps.jsonl")):  # nothing that a restarted run could use
-            shutil.rmtree(parts, ignore_errors=True)
-        raise
-    counts.rows += rejected
-    reject_parts = [shard.path("rejects.jsonl") for shard in shards]
-    join([parts / "records.rejects.jsonl", *reject_parts], rejects)
-    if counts.labelled:
-        whole = parts / "steps.jsonl"  # nothing half-done lies beside `out`, even after a kill
-        join([shard.path("steps.jsonl") for shard in shards], whole)
-        if tfds_dir is not None:
-            dataset.build(whole, parts / "records.sqlite", tfds_dir, options.split_by)
-        if stats is not None:
-            write_jsonl(stats, [counts.to_json()])
-        if picture is not None:
-            write_picture(picture, counts)
-        os.replace(whole, os.path.realpath(out))
-    shutil.rmtree(parts)
+    with sole_writer(out):
+        parts = parts_of(out)
+        try:
+            key, rejected = build_store(parts, records, format, found)
+            counts, shards = annotate_shards(
+                rollouts,
+                parts,
+                key,
+                options,
+                workers=workers or len(os.sched_getaffinity(0)),
+                shard_bytes=shard_bytes,
+            )
+        except DataError:
+            if not any(parts.glob("*.steps.jsonl")):  # nothing that a restarted run could use
+                shutil.rmtree(parts, ignore_errors=True)
+            raise
+        counts.rows += rejected
+        reject_parts = [shard.path("rejects.jsonl") for shard in shards]
+        join([parts / "records.rejects.jsonl", *reject_parts], rejects)
+        if counts.labelled:
+            whole = parts / "steps.jsonl"  # nothing half-done lies beside `out`, even after a kill
+            join([shard.path("steps.jsonl") for shard in shards], whole)
+            if tfds_dir is not None:
+                dataset.build(whole, parts / "records.sqlite", tfds_dir, options.split_by)
+            if stats is not None:
+                write_jsonl(stats, [counts.to_json()])
+            if picture is not None:
+                write_picture(picture, counts)
+            os.replace(whole, os.path.realpath(out))
+        shutil.rmtree(parts)
     if not counts.labelled:
         raise NothingLabelledError("no completion could be labelled")
     return counts
@@ -187,13 +192,9 @@ def _annotate(args: argparse.Namespace) -> int:
             "writes it"
         )
     rejects = args.rejects or _rejects_of(args.out)
-    distinct_files(
-        records=args.records,
-        rollouts=args.rollouts,
-        out=args.out,
-        rejects=rejects,
-        stats=args.stats,
-        picture=args.picture,
+    check_files(
+        {"records": args.records, "rollouts": args.rollouts},
+        {"out": args.out, "rejects": rejects, "stats": args.stats, "picture": args.picture},
     )
     if args.picture and not args.picture.endswith((".png", ".svg", ".pdf")):
         raise DataError(f"--picture: expected a .png, .svg or .pdf, found {args.picture}")

@@ -9,12 +9,15 @@ from collections import Counter
 from collections.abc import Collection
 from typing import get_args
 
+from annotated_types import Ge, Le
 from tqdm import tqdm
 
-from ..command import Parser, add_format, command, distinct_files
+from ..command import Parser, add_format, check_files, command, number, whole_number
 from ..grammar import Dress
-from ..records import DataError, Record, Reject, atomic_writer, read_records
+from ..records import DataError, Record, atomic_writer, read_records, rejects_file
 from .corruption import MISTAKES, corruptions, gold_completion
+
+_MOST = 1 << 20  # completions of a record, which lie in memory
 
 
 def completions(
@@ -61,9 +64,14 @@ def _parser() -> Parser:
     )
     parser.add_argument("--records", required=True, help="records with their gold answers")
     add_format(parser)
-    parser.add_argument("--num", type=int, default=9, help="completions a record (default: 9)")
     parser.add_argument(
-        "--gold-share", type=float, default=0.7, help="fraction that is right (default: 0.7)"
+        "--num", type=whole_number(1, _MOST), default=9, help="completions a record (default: 9)"
+    )
+    parser.add_argument(
+        "--gold-share",
+        type=number(float, Ge(0), Le(1)),
+        default=0.7,
+        help="fraction that is right (default: 0.7)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the choice (default: 0)")
     parser.add_argument(
@@ -75,25 +83,16 @@ def _parser() -> Parser:
 
 
 def _write(args: argparse.Namespace) -> int:
-    if args.num < 1:
-        raise DataError(f"--num: expected an integer >= 1, found {args.num}")
-    if not 0 <= args.gold_share <= 1:
-        raise DataError(f"--gold-share: expected a number from 0 to 1, found {args.gold_share}")
     mistakes = args.mistakes.split(",")
     unknown = sorted(set(mistakes) - set(MISTAKES))
     if unknown:
         raise DataError(f"--mistakes: expected some of {', '.join(MISTAKES)}; found {unknown[0]}")
     rejects_path = f"{args.out}.rejects.jsonl"
-    distinct_files(records=args.records, out=args.out, rejects=rejects_path)
+    check_files({"records": args.records}, {"out": args.out, "rejects": rejects_path})
     kinds: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     found: list[str] = []
-    with atomic_writer(rejects_path) as write_reject, atomic_writer(args.out) as write:
-
-        def reject(row: Reject) -> None:
-            counts["rejected"] += 1
-            write_reject(row.to_json())
-
+    with rejects_file(rejects_path) as reject, atomic_writer(args.out) as write:
         records = read_records(args.records, args.format, reject, found.append)
         for record in tqdm(records, unit=" records", disable=None):
             if record.answers is None:
@@ -104,14 +103,16 @@ def _write(args: argparse.Namespace) -> int:
             kinds.update(kind for kind, _ in made)
             write({"id": record.id, "completions": [text for _, text in made]})
         if not counts["written"]:
-            raise DataError(f"{args.records}: expected a record with gold answers, found none")
+            raise DataError(
+                f"{args.records}: expected a record with gold answers, found none{reject.why}"
+            )
     for name in found:
         print(f"{args.records}: format {name}, recognised")
     for kind, count in kinds.most_common():
         print(f"{count:8} {kind}")
     print(
         f"{counts['written']} records written to {args.out}, {counts['without gold']} have no "
-        f"gold\n{counts['rejected']} rows rejected, see {rejects_path}"
+        f"gold\n{reject.count} rows rejected, see {rejects_path}"
     )
     return 0
 

@@ -192,7 +192,7 @@ def build(
       Where the dataset lies, for `tfds.builder_from_directory`.
 
     Raises:
-      DataError: no record belongs to a split.
+      DataError: no record belongs to a split, or the dataset can't be written.
     """
     make = partial(
         ToolprmSteps, steps=steps, store=store, split_by=split_by, data_dir=os.fspath(folder)
@@ -201,8 +201,11 @@ def build(
     for old in (place, *place.parent.glob(f"incomplete.*_{place.name}")):  # of a killed run
         shutil.rmtree(old, ignore_errors=True)
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(sys.stderr):  # where TFDS would print its progress
-        make().download_and_prepare()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # where TFDS would print its progress
+            make().download_and_prepare()
+    except RuntimeError as error:  # of the writer, as for a full disk
+        raise DataError(f"{place}: can't be written: {error}") from None
     return place
 
 

@@ -2,8 +2,9 @@
 
 The rollouts file is cut into shards of whole rows by their bytes alone, so the cuts don't depend on
 the number of workers. What a shard gives is written beside the output, in `OUT.parts`, and its
-manifest last; the manifest holds a hash of all that the result depends on. A restarted run redoes
-the shards without a manifest of that hash, then joins all of them in order.
+manifest last; the manifest holds a hash of all that the result depends on, and of the result. A
+restarted run redoes the shards whose manifest or whose parts don't match, then joins all of them in
+order.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ..records import (
     atomic_writer,
     checked_rollouts,
     open_rows,
+    read_json,
     read_records,
     row_of,
     row_spans,
@@ -182,18 +184,26 @@ def join(paths: Iterable[Path], out: str | os.PathLike[str]) -> None:
 
 
 def _manifest(path: Path, key: str) -> dict[str, Any] | None:
-    """What was noted when the files beside it were finished; None unless they still are."""
+    """What was noted when the files beside it were finished; None unless all are as they were."""
     try:
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        sizes = {name: (path.parent / name).stat().st_size for name in noted["files"]}
-    except (FileNotFoundError, ValueError):
+        digest, noted = read_json(path)
+        if digest != _hash(noted) or noted["key"] != key:
+            return None
+        digests = {name: _digest(path.parent / name) for name in noted["files"]}
+    except (FileNotFoundError, TypeError, ValueError):
         return None
-    return noted if noted["key"] == key and noted["files"] == sizes else None
+    return noted if noted["files"] == digests else None
 
 
 def _finish(path: Path, key: str, noted: dict[str, Any], names: Iterable[str]) -> None:
-    files = {name: (path.parent / name).stat().st_size for name in names}
-    write_jsonl(path, [{"key": key, "files": files, **noted}])
+    files = {name: _digest(path.parent / name) for name in names}
+    whole = {"key": key, "files": files, **noted}
+    write_jsonl(path, [[_hash(whole), whole]])
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hash(*values: Any) -> str:
@@ -205,8 +215,7 @@ def _records_key(records: str, format: str | None) -> str:
     # BFCL's answers lie in another file.
     for path in (Path(records), answers_file(Path(records))):
         if path.is_file():
-            with path.open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+            digests.append(_digest(path))
     return _hash(records, format, digests)
 
 

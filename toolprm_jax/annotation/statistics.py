@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from ..grammar import Kind
+from ..records import atomic_text
 from .labels import Labelled
 from .split import SPLITS, Split
 
@@ -165,4 +168,7 @@ def write_picture(path: str | os.PathLike[str], counts: Counts) -> None:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(loc="lower right", frameon=False)
-    figure.savefig(path, dpi=150)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=Path(path).suffix[1:], dpi=150)
+    with atomic_text(path) as file:
+        file.buffer.write(picture.getvalue())

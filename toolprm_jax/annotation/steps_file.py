@@ -92,7 +92,7 @@ def read_steps(path: Path) -> Iterator[tuple[str, str, LabelledCompletion]]:
         if row.problem or not isinstance(value, dict):
             raise DataError(f"{row.where}: {row.problem or 'expected an object'}")
         if "id" not in value or row.id is None:
-            raise DataError(f"{row.where}: id: expected a string or an integer")
+            raise DataError(f"{row.where}: id: expected Unicode text or an integer")
         yield row.where, row.id, labelled_from_json(row.where, value)
 
 

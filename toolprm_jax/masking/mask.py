@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import random
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -16,19 +16,19 @@ from typing import Any, get_args
 from tqdm import tqdm
 
 from ..annotation import RecordStore
-from ..command import Parser, add_format, command, distinct_files
+from ..command import Parser, add_format, check_files, command
 from ..grammar import Dress
 from ..records import (
     ROLLOUTS_FORM,
     DataError,
     Record,
-    Reject,
     Rejects,
     atomic_writer,
     checked_rollouts,
     read_records,
     read_rollout_rows,
     record_to_json,
+    rejects_file,
 )
 from .masked import mask_record
 
@@ -51,8 +51,10 @@ def chosen(record_id: str, seed: int, share: float) -> bool:
 
 def _share(text: str) -> float:
     try:
-        value = float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
+        above, slash, below = text.partition("/")
+        # Not Fraction(text), which takes 1e999999999 at its word.
+        value = float(Fraction(int(above), int(below))) if slash else float(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
         value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
@@ -106,40 +108,33 @@ def _mask(args: argparse.Namespace) -> int:
     rollouts_path = args.rollouts_out or f"{args.out}.rollouts.jsonl"
     if args.rollouts_out and not args.rollouts:
         raise DataError("--rollouts: expected completions to write to --rollouts-out")
-    distinct_files(
-        records=args.records,
-        rollouts=args.rollouts,
-        out=args.out,
-        map=map_path,
-        rejects=rejects_path,
-        **{"rollouts-out": rollouts_path if args.rollouts else None},
-    )
+    outputs = {"out": args.out, "map": map_path, "rejects": rejects_path}
+    if args.rollouts:
+        outputs["rollouts-out"] = rollouts_path
+    check_files({"records": args.records, "rollouts": args.rollouts}, outputs)
     if args.rollouts:
         checked_rollouts(args.rollouts)
     counts: Counter[str] = Counter()
     found: list[str] = []
     with contextlib.ExitStack() as stack:
-        write_reject = stack.enter_context(atomic_writer(rejects_path))
-
-        def reject(row: Reject) -> None:
-            counts["rejected"] += 1
-            write_reject(row.to_json())
-
+        reject = stack.enter_context(rejects_file(rejects_path))
         records: Iterator[Record] = read_records(args.records, args.format, reject, found.append)
         write = stack.enter_context(atomic_writer(args.out))
         write_map = stack.enter_context(atomic_writer(map_path))
         records = _masked_records(records, args, counts, write, write_map)
         if args.rollouts:
             write_rollouts = stack.enter_context(atomic_writer(rollouts_path))
-            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=Path(args.out).parent))
-            store = stack.enter_context(RecordStore(Path(folder) / "records", new=True))
+            # No other run makes it while this one writes --out, and a killed one's is replaced.
+            place = Path(os.path.realpath(args.out)).with_name(f".{Path(args.out).name}.records")
+            stack.callback(place.unlink, missing_ok=True)
+            store = stack.enter_context(RecordStore(place, new=True))
             store.add(records)
             _mask_rollouts(store, args, counts, write_rollouts, reject)
         else:
             for _ in records:
                 pass
         if not counts["read"]:
-            raise DataError(f"{args.records}: every row was rejected")
+            raise DataError(f"{args.records}: every row was rejected{reject.why}")
     for name in found:
         print(f"{args.records}: format {name}, recognised")
     print(
@@ -153,7 +148,7 @@ def _mask(args: argparse.Namespace) -> int:
             f"{counts['masked completions']} of them masked; the token ids of "
             f"{counts['token ids']} were dropped, for their text is another"
         )
-    print(f"{counts['rejected']} rows rejected, see {rejects_path}")
+    print(f"{reject.count} rows rejected, see {rejects_path}")
     return 0
 
 

@@ -10,6 +10,7 @@ from .decoder import DecoderConfig as DecoderConfig
 from .decoder import KeyValues as KeyValues
 from .decoder import Params as Params
 from .decoder import abstract_params as abstract_params
+from .decoder import checked_shape as checked_shape
 from .decoder import init_params as init_params
 from .decoder import num_params as num_params
 from .objectives import Sums as Sums

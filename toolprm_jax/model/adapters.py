@@ -14,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import qwix
 from jax import Array
-from safetensors.numpy import save_file
 
-from ..records import DataError
+from ..records import DataError, read_json
 from .decoder import Decoder, DecoderConfig, Params, init_params
-from .files.hf import CONFIG_FILE, open_tensors, read_json
+from .files.hf import CONFIG_FILE, open_tensors, save_tensors
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
@@ -26,6 +25,8 @@ _MLP = ("gate_proj", "up_proj", "down_proj")
 TARGETS: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", *_MLP)
 ROWS = "token_rows"  # beside the LoRA leaves: rows that take the place of the base's embedding
 
+_MOST_RANK = 1 << 16
+_MOST_ALPHA = 1e30
 _MODULES = {name: "mlp" if name in _MLP else "self_attn" for name in TARGETS}
 _ROWS_NAME = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"
 _LAYER_NAME = "base_model.model.model.layers.{}.{}.{}.lora_{}.weight"
@@ -54,9 +55,10 @@ class Lora:
     def __post_init__(self) -> None:
         """Checks the values; targets in the order of `TARGETS`."""
         unknown = sorted(set(self.targets) - set(TARGETS))
-        if self.rank < 1 or not self.targets or unknown:
+        if not 1 <= self.rank <= _MOST_RANK or not self.targets or unknown:
             raise DataError(
-                f"lora: expected a rank of at least 1 and targets among {', '.join(TARGETS)}; "
+                f"lora: expected a rank from 1 to {_MOST_RANK} and targets among "
+                f"{', '.join(TARGETS)}; "
                 f"found rank {self.rank}, targets {', '.join(unknown) or 'known'}"
             )
         object.__setattr__(self, "targets", tuple(t for t in TARGETS if t in self.targets))
@@ -201,7 +203,7 @@ def save_adapter(directory: str | Path, adapter: Adapter, dtype: str = "bfloat16
                     tensors[name] = np.ascontiguousarray(array.T.astype(jnp.dtype(dtype)))
     if ROWS in params:
         tensors[_ROWS_NAME] = np.asarray(params[ROWS]).astype(jnp.dtype(dtype))
-    save_file(tensors, directory / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
+    save_tensors(tensors, directory / ADAPTER_WEIGHTS_FILE)
 
 
 # Settings of PEFT that change the result and that are not computed here, with their plain values.
@@ -241,8 +243,10 @@ def _lora_of(path: Path) -> tuple[str, Lora]:
         ids = ids.get("embed_tokens", [])
     if (
         not isinstance(base, str)
+        or not isinstance(ids, list)
         or type(rank) is not int
         or type(alpha) not in (int, float)
+        or not abs(alpha) < _MOST_ALPHA
         or not isinstance(targets, list)
         or not all(isinstance(target, str) for target in targets)
         or not all(type(i) is int and i >= 0 for i in ids)
@@ -251,7 +255,10 @@ def _lora_of(path: Path) -> tuple[str, Lora]:
             f"{path}: expected base_model_name_or_path, r, lora_alpha, target_modules as a list "
             "and trainable_token_indices, if any, as token ids"
         )
-    return base, Lora(rank, float(alpha), tuple(targets), tuple(ids))
+    try:
+        return base, Lora(rank, float(alpha), tuple(targets), tuple(ids))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def read_adapter(directory: str | Path, config: DecoderConfig | None = None) -> Adapter:
@@ -287,6 +294,9 @@ def read_adapter(directory: str | Path, config: DecoderConfig | None = None) -> 
             missing = [name for name in names if name not in tensors]
             if missing or not names:
                 raise DataError(f"{path}: {missing[0] if missing else target} is missing")
+            shapes = {tensors[name].shape for name in names}
+            if len(shapes) > 1:
+                raise DataError(f"{path}: {names[0]} and those of other layers differ in shape")
             leaves[f"kernel_lora_{letter}"] = jnp.stack([tensors.pop(n).T for n in names])
         layers.setdefault(_MODULES[target], {})[target] = leaves
     params: Params = {"params": {"layers": layers}}
@@ -305,8 +315,13 @@ def check_adapter(source: Path, config: DecoderConfig, lora: Lora, params: Param
     """Compares an adapter with the shape of its base.
 
     Raises:
-      DataError: an array has another shape than the base needs.
+      DataError: an array has another shape than the base needs, or a token is none of the base.
     """
+    if max(lora.token_ids, default=0) >= config.vocab_size:
+        raise DataError(
+            f"{source}: it has a row for token {max(lora.token_ids)}, "
+            f"the base {config.vocab_size} tokens"
+        )
     rows = jax.ShapeDtypeStruct((config.vocab_size, config.hidden_size), "float32")
     base = {"params": {"embed_tokens": {"embedding": rows}}}
     wanted = jax.eval_shape(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from ..records import DataError
 from .attention import attend, tree_visibility
 
 Params = Any  # a plain pytree of arrays: {"params": {...}}
@@ -59,6 +61,51 @@ class DecoderConfig:
         if given is not None:
             scaling = RopeScaling(**given) if isinstance(given, dict) else RopeScaling(*given)
             object.__setattr__(self, "rope_scaling", scaling)
+
+
+# What a file may claim before anything is allocated for it; far above any published model.
+_MOST = {
+    "vocab_size": 1 << 24,
+    "hidden_size": 1 << 20,
+    "intermediate_size": 1 << 22,
+    "num_layers": 1 << 12,
+    "num_heads": 1 << 12,
+    "num_kv_heads": 1 << 12,
+    "head_dim": 1 << 14,
+    "max_positions": 1 << 30,
+}
+
+
+def checked_shape(config: DecoderConfig, source: object) -> DecoderConfig:
+    """The config, if a decoder can have this shape.
+
+    Args:
+      config: read from somewhere.
+      source: from where, for messages.
+
+    Raises:
+      DataError: names the field and what was expected.
+    """
+    for name, most in _MOST.items():
+        value = getattr(config, name)
+        if type(value) is not int or not 1 <= value <= most:
+            raise DataError(f"{source}: {name}: expected an integer from 1 to {most}, got {value}")
+    if config.num_heads % config.num_kv_heads or config.head_dim % 2:
+        raise DataError(
+            f"{source}: num_heads {config.num_heads} is no multiple of num_kv_heads "
+            f"{config.num_kv_heads}, or head_dim {config.head_dim} is odd"
+        )
+    numbers = {"rope_theta": config.rope_theta, "rms_norm_eps": config.rms_norm_eps}
+    scaling = config.rope_scaling
+    if scaling is not None:
+        numbers |= scaling._asdict()
+        numbers["high_freq_factor - low_freq_factor"] = (
+            scaling.high_freq_factor - scaling.low_freq_factor
+        )
+    for name, value in numbers.items():
+        if type(value) not in (int, float) or not 0 < value < math.inf:
+            raise DataError(f"{source}: {name}: expected a positive number, got {value}")
+    return config
 
 
 class KeyValues(NamedTuple):

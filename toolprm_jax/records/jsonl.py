@@ -1,20 +1,20 @@
-"""JSON rows from files, with a place for every row that can't be used, and atomic writing."""
+"""JSON rows from files, with a place for every row that can't be used."""
 
 from __future__ import annotations
 
 import codecs
-import contextlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TextIO
+from typing import Any, NamedTuple, NoReturn
 
 from .spans import Span, open_rows, row_spans
 from .types import DataError
 
+_MOST_TOKENS = 2**31  # ids are stored in 32 bits
 ROLLOUTS_FORM = '{"id": record id, "completions": [text, ...]}'
 
 
@@ -66,13 +66,16 @@ class Row:
 
     @property
     def id(self) -> str | None:
-        """The row's id if it has a usable one, its 0-based index if it has none."""
+        """The row's id if it is an integer or Unicode text, its 0-based index if it has none."""
         if not isinstance(self.value, dict):
             return None
         given = self.value.get("id")
         if given is None:
             return str(self.index)
-        return str(given) if isinstance(given, str | int) and not isinstance(given, bool) else None
+        if isinstance(given, str):
+            # A lone surrogate can't be written, compared on disk or printed.
+            return None if any("\ud800" <= char <= "\udfff" for char in given) else given
+        return str(given) if isinstance(given, int) and not isinstance(given, bool) else None
 
     def reject(self, reason: str, rejects: Rejects | None, *, completions: int = 0) -> None:
         """Hands the row to `rejects`.
@@ -147,6 +150,28 @@ def _float(text: str) -> float:
     if math.isinf(value):
         raise DataError(f"expected JSON: {text} is beyond a 64-bit float")
     return value
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file, read as strictly as rows are.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The value.
+
+    Raises:
+      DataError: names the file, where it is missing or no JSON.
+    """
+    try:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: expected UTF-8") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def checked_file(path: str | os.PathLike[str], hint: str = "") -> Path:
@@ -291,7 +316,7 @@ def _rollouts_problem(row: Row) -> str | None:
     if not isinstance(row.value, dict):
         return f"expected an object {ROLLOUTS_FORM}"
     if row.id is None:
-        return "id: expected a string or an integer"
+        return "id: expected Unicode text or an integer"
     completions = row.value.get("completions")
     if not isinstance(completions, list) or not completions:
         return "completions: expected a list of at least one string"
@@ -304,8 +329,10 @@ def _rollouts_problem(row: Row) -> str | None:
     if not isinstance(token_ids, list) or len(token_ids) != len(completions):
         return f"token_ids: expected {len(completions)} lists, one for each completion"
     for i, ids in enumerate(token_ids):
-        if not isinstance(ids, list) or not all(type(token) is int and token >= 0 for token in ids):
-            return f"token_ids[{i}]: expected a list of non-negative integers"
+        if not isinstance(ids, list) or not all(
+            type(token) is int and 0 <= token < _MOST_TOKENS for token in ids
+        ):
+            return f"token_ids[{i}]: expected a list of non-negative integers, as tokens have"
     return None
 
 
@@ -326,91 +353,3 @@ def read_rollouts(
     """
     for _, rollouts in read_rollout_rows(path, rejects):
         yield rollouts
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False)  # `json.dumps` would make one each time
-
-
-def json_line(value: Any) -> str:
-    """A value as one line of JSON.
-
-    Args:
-      value: a JSON value.
-
-    Returns:
-      The text, without a line end; escaped to ASCII only where it holds lone surrogates.
-    """
-    text = _ENCODER.encode(value)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(value)
-    return text
-
-
-def check_place(path: str | os.PathLike[str]) -> Path:
-    """The file that a path names, links followed.
-
-    Raises:
-      DataError: if it is there and no regular file.
-    """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise DataError(f"{path}: expected a place for a file, found something else")
-    return target
-
-
-@contextlib.contextmanager
-def atomic_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """Writes a UTF-8 text file that appears whole, or not at all.
-
-    Args:
-      path: the file; its folder is made, an older file is replaced at the end.
-
-    Returns:
-      A context manager whose value is the open file.
-
-    Raises:
-      DataError: if `path` names something that is no regular file.
-    """
-    target = check_place(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def atomic_writer(path: str | os.PathLike[str]) -> Iterator[Callable[[Any], None]]:
-    """Writes JSON lines to a file that appears whole, or not at all.
-
-    Args:
-      path: the file, see `atomic_text`.
-
-    Returns:
-      A context manager whose value writes one JSON value a line.
-    """
-    with atomic_text(path) as file:
-        yield lambda value: print(json_line(value), file=file)
-
-
-def write_jsonl(path: str | os.PathLike[str], values: Iterable[Any]) -> int:
-    """Writes values as JSON lines, atomically.
-
-    Args:
-      path: the file.
-      values: JSON values.
-
-    Returns:
-      How many lines were written.
-    """
-    count = 0
-    with atomic_writer(path) as write:
-        for value in values:
-            write(value)
-            count += 1
-    return count

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .jsonl import check_place, json_line
+from .writing import atomic_text, check_place, json_line, naming, sole_writer
 
 
 def write_resumable(
@@ -18,9 +18,10 @@ def write_resumable(
 ) -> None:
     """Writes lines; a run with the key of a killed one goes on after its last whole line.
 
-    What is written so far lies beside `out` in `OUT.HASH.partial`, where HASH is the key's, and is
-    moved to `out` at the end. That of another key is removed. `OUT.HASH.done` then holds the
-    SHA-256 of `out`; as long as both are there, a run with this key has nothing to do.
+    What is written so far lies beside `out` in `OUT.HASH.partial`, where HASH is the key's, each
+    line behind a hash of it and of those before; what doesn't match its hash is made again. That
+    of another key is removed. `OUT.HASH.done` then holds the SHA-256 of `out`; as long as both are
+    there, a run with this key has nothing to do.
 
     Args:
       out: the file.
@@ -28,28 +29,37 @@ def write_resumable(
       lines: gives the lines, but for the first so many; they must not differ from run to run.
 
     Raises:
-      DataError: if `out` names something that is no regular file.
+      DataError: if `out` names something that is no regular file, or another run is writing it.
     """
     target = check_place(out)
-    target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     partial = target.with_name(f"{target.name}.{digest}.partial")
     done_file = target.with_name(f"{target.name}.{digest}.done")
-    if target.exists() and done_file.exists() and done_file.read_text() == _sha256(target):
-        return
-    for other in target.parent.glob(f"{glob.escape(target.name)}.{'?' * 16}.done"):
-        other.unlink()
-    for other in target.parent.glob(f"{glob.escape(target.name)}.{'?' * 16}.partial"):
-        if other != partial:
-            other.unlink()
-    with partial.open("a+b") as file:
-        done, end = _whole_lines(partial)
-        file.truncate(end)
-        for value in lines(done):
-            file.write(f"{json_line(value)}\n".encode())
-            file.flush()
-    done_file.write_text(_sha256(partial))
-    os.replace(partial, target)
+    with sole_writer(out), naming(out):
+        if target.exists() and _noted(done_file) == _sha256(target):
+            return
+        for kind, kept in (("done", None), ("partial", partial)):
+            for other in target.parent.glob(f"{glob.escape(target.name)}.{'?' * 16}.{kind}"):
+                if other != kept:
+                    other.unlink()
+        with partial.open("a+b") as file:
+            done, end, last = _whole_lines(partial)
+            file.truncate(end)
+            for value in lines(done):
+                line = json_line(value).encode()
+                last = _chained(last, line)
+                file.write(b"%s %s\n" % (last, line))
+                file.flush()
+        _unwrap(partial, out)
+        done_file.write_text(_sha256(target))
+        partial.unlink()
+
+
+def _noted(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
 
 
 def _sha256(path: Path) -> str:
@@ -57,11 +67,24 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _whole_lines(path: Path) -> tuple[int, int]:
-    """How many lines a file holds that have an end, and the offset behind them."""
-    count = end = 0
+def _chained(before: bytes, line: bytes) -> bytes:
+    return hashlib.sha256(before + line).hexdigest()[:16].encode()
+
+
+def _whole_lines(path: Path) -> tuple[int, int, bytes]:
+    """How many lines match their hashes, the offset behind them, and the last one's hash."""
+    count, end, last = 0, 0, b""
     with path.open("rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                count, end = count + 1, end + len(line)
-    return count, end
+        for text in file:
+            noted, _, line = text.partition(b" ")
+            if not text.endswith(b"\n") or noted != _chained(last, line[:-1]):
+                break
+            count, end, last = count + 1, end + len(text), noted
+    return count, end, last
+
+
+def _unwrap(partial: Path, out: str | os.PathLike[str]) -> None:
+    """Writes the lines without their hashes."""
+    with partial.open(encoding="utf-8", newline="\n") as lines, atomic_text(out) as file:
+        for line in lines:
+            file.write(line.partition(" ")[2])

@@ -1,9 +1,11 @@
 from .codec import Codec as Codec
 from .codec import load_tokenizer as load_tokenizer
+from .codec import refuse_code as refuse_code
 from .contract import CONTRACT_FILE as CONTRACT_FILE
 from .contract import Contract as Contract
 from .contract import ContractError as ContractError
 from .contract import Granularity as Granularity
+from .contract import Target as Target
 from .contract import add_marker_tokens as add_marker_tokens
 from .contract import make_contract as make_contract
 from .examples import Judged as Judged

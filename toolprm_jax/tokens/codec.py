@@ -7,26 +7,48 @@ import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
-from jinja2 import TemplateError
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..annotation import gold_completion
-from ..records import DataError, Record
+from ..records import DataError, Record, read_json
 from .contract import MARKER_TOKENS, Contract, ContractError, chat_template_hash
 from .prompts import Template, chat_messages, chat_tools, get_template
 from .vocabulary import token_bytes, vocabulary_hash
 
+# What is read beside tokenizer.json, where it is there.
+_TEXTS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+
 
 def load_tokenizer(directory: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in a Hugging Face directory; never downloads.
+    """The tokenizer in a Hugging Face directory; never downloads, and never runs its code.
 
     Raises:
-      DataError: there is none.
+      DataError: there is none, it is damaged, or it needs code of its own (`auto_map`).
     """
-    if not (Path(directory) / "tokenizer.json").is_file():
-        raise DataError(f"{directory}: no tokenizer.json")
-    return AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
+    folder = Path(directory)
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise DataError(f"{folder}: no tokenizer.json")
+    for path in (folder / name for name in _TEXTS):
+        if path.is_file():
+            refuse_code(path, read_json(path))
+    try:
+        # Not AutoTokenizer, which looks for classes that the directory brings.
+        return PreTrainedTokenizerFast.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the tokenizers library raises nothing more special
+        raise DataError(f"{file}: not a tokenizer that can be read: {error}") from None
+
+
+def refuse_code(path: Path, data: Any) -> None:
+    """Raises a DataError where a file of a model directory names Python code to be run."""
+    if not isinstance(data, dict):
+        raise DataError(f"{path}: expected a JSON object")
+    if data.get("auto_map"):
+        raise DataError(f"{path}: auto_map names code to be run, which is never done")
 
 
 class Codec:
@@ -140,7 +162,7 @@ class Codec:
             rendered = self.tokenizer.apply_chat_template(
                 messages, tools=tools, add_generation_prompt=True, tokenize=False
             )
-        except TemplateError as error:
+        except Exception as error:  # a template is a program of the model's makers
             raise DataError(f"record {record.id}: chat_template: {error}") from None
         names = {mark: name for name, mark in marks.items()}
         ids: list[int] = []

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from transformers import AddedToken, PreTrainedTokenizerBase
 
 from ..grammar import Kind
-from ..records import DataError
+from ..records import DataError, parse_json
 from .prompts import get_template
 from .vocabulary import vocabulary_hash
 
@@ -63,6 +63,9 @@ class Contract:
             raise ContractError("tokenisation contracts differ: " + "; ".join(wrong))
 
     def _check_values(self) -> None:
+        texts = (self.template, self.vocabulary, self.chat_template or "")
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("expected text in template, vocabulary and chat_template")
         ids = (*self.marker_ids, *self.label_ids, self.end_of_text)
         if any(type(token_id) is not int or token_id < 0 for token_id in ids):
             raise ValueError("expected token ids in marker_ids, label_ids and end_of_text")
@@ -84,8 +87,10 @@ class Contract:
           ContractError: there is none, or it is damaged.
         """
         path = directory / CONTRACT_FILE
+        if not path.exists():
+            raise ContractError(f"{path}: no such file; name the template of a model without it")
         try:
-            data = json.loads(path.read_text())
+            data = parse_json(path.read_text(encoding="utf-8"))
             contract = cls(
                 **{
                     **data,
@@ -95,10 +100,6 @@ class Contract:
             )
             contract._check_values()
             return contract
-        except FileNotFoundError:
-            raise ContractError(
-                f"{path}: no such file; name the template of a model without it"
-            ) from None
         except (ValueError, TypeError, KeyError) as error:
             raise ContractError(f"{path}: not a tokenisation contract: {error}") from None
 

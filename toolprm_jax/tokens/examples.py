@@ -19,7 +19,7 @@ Judged = tuple[Record, Sequence[LabelledCompletion]]  # a record and its labelle
 
 def lm_trees(
     codec: Codec, records: Sequence[Record], row_length: int
-) -> tuple[list[TokenTree], int]:
+) -> tuple[list[TokenTree], list[int]]:
     """Prompts and gold completions as trees that fit a row; only the completions carry loss.
 
     Records that share their tools share that part of the prompt.
@@ -30,18 +30,18 @@ def lm_trees(
       row_length: S, in tokens; a new tree starts where the next record would not fit.
 
     Returns:
-      The trees, and how many records do not fit a row even alone.
+      The trees, and of the records that do not fit a row even alone how long they are, in tokens.
 
     Source: our choice.
     """
     trees: list[TokenTree] = []
     builder = TreeBuilder()
-    too_long = 0
+    too_long: list[int] = []
     for record in records:
         prompt = codec.prompt(record)
         path = [*prompt, *codec.gold(record)]
         if len(path) > row_length:
-            too_long += 1
+            too_long.append(len(path))
             continue
         if len(builder) + builder.new_nodes(path, ()) > row_length:
             trees.append(builder.build())
@@ -60,13 +60,16 @@ def marked_path(codec: Codec, rollout: LabelledCompletion) -> tuple[list[int], l
     is tokenised instead.
 
     Raises:
-      DataError: `token_ids` spell another text, or a step ends past the completion.
+      DataError: `token_ids` spell another text or are none, or a step ends past the completion.
     """
     contract = codec.contract
     assert contract.granularity is not None
     assert contract.target is not None
     data = rollout.completion.encode("utf-8", "surrogatepass")
     ids = list(rollout.token_ids or ())
+    unknown = [i for i in ids if not 0 <= i < len(codec.pieces)]
+    if unknown:
+        raise DataError(f"token_ids: {unknown[0]} is no token of the tokenizer")
     if not ids or codec.decode(ids) != data:
         if ids and "\ufffd" not in rollout.completion:
             raise DataError(f"token_ids: they do not spell the completion {rollout.completion!r}")
@@ -92,7 +95,7 @@ def marked_path(codec: Codec, rollout: LabelledCompletion) -> tuple[list[int], l
 
 def prm_trees(
     codec: Codec, items: Sequence[Judged], row_length: int
-) -> tuple[list[TokenTree], int]:
+) -> tuple[list[TokenTree], list[int]]:
     """Records with their labelled rollouts as trees that fit a row.
 
     Records that share their tools share that part of the prompt. What is larger than the row
@@ -104,21 +107,22 @@ def prm_trees(
       row_length: S, in tokens.
 
     Returns:
-      The trees, and how many rollouts do not fit a row even alone.
+      The trees, and of the rollouts that do not fit a row even alone how long they are, in tokens.
 
     Source: our choice; equal in loss and gradient to one sample per decision.
     """
     trees: list[TokenTree] = []
     builder = TreeBuilder()
-    too_long = 0
+    too_long: list[int] = []
     for record, rollouts in items:
         prompt = codec.prompt(record)
         for rollout in rollouts:
             ids, marks = marked_path(codec, rollout)
             path = [*prompt, *ids]
             markers = [(len(prompt) + at, token, kind, label) for at, token, kind, label in marks]
-            if len(path) + len(set(markers)) > row_length:
-                too_long += 1
+            length = len(path) + len(set(markers))
+            if length > row_length:
+                too_long.append(length)
                 continue
             if len(builder) + builder.new_nodes(path, markers) > row_length:
                 trees.append(builder.build())

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records import DataError
+
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float32]
 
@@ -206,6 +208,7 @@ def pack(trees: Iterable[TokenTree], row_length: int) -> TreeBatch:
 
     Raises:
       ValueError: a tree is longer than the row.
+      DataError: there are no trees.
     """
     rows: list[list[TokenTree]] = []
     used: list[int] = []
@@ -224,6 +227,8 @@ def pack(trees: Iterable[TokenTree], row_length: int) -> TreeBatch:
         columns = (np.concatenate(column) for column in zip(*parts, strict=True))
         return TokenTree(*(np.pad(c, (0, row_length - len(c))) for c in columns))
 
+    if not rows:
+        raise DataError("there are no token trees to pack")
     filled = [fill_row(parts) for parts in rows]
     return to_batch(TokenTree(*(np.stack(column) for column in zip(*filled, strict=True))))
 

@@ -16,17 +16,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..annotation import STEPS_KEYS, Labelled, Step, labelled_from_json, steps_json
-from ..command import Parser, add_format, command, distinct_files
+from ..command import Parser, add_format, check_files, command
 from ..grammar import Dress, Kind, explain, run, tables
 from ..records import (
     DataError,
     Record,
-    Reject,
     Row,
     atomic_writer,
     beside,
     read_records,
     read_rows,
+    rejects_file,
 )
 from .prompts import TEMPLATES, Template, get_template
 
@@ -112,7 +112,7 @@ def from_trl(row: Row, dress: Dress = "list") -> dict[str, Any]:
     if row.problem or not isinstance(row.value, dict):
         raise DataError(row.problem or "expected an object")
     if row.id is None:
-        raise DataError("id: expected a string or an integer")
+        raise DataError("id: expected Unicode text or an integer")
     pieces, labels = row.value.get("completions"), row.value.get("labels")
     if not isinstance(pieces, list) or not all(isinstance(piece, str) for piece in pieces):
         raise DataError("completions: expected a list of strings")
@@ -180,17 +180,13 @@ def _parser() -> Parser:
 
 def _convert(args: argparse.Namespace) -> int:
     path, rejects_path = args.to_trl or args.from_trl, f"{args.out}.rejects.jsonl"
-    distinct_files(rows=path, records=args.records, out=args.out, rejects=rejects_path)
+    flag = "to-trl" if args.to_trl else "from-trl"
+    check_files({flag: path, "records": args.records}, {"out": args.out, "rejects": rejects_path})
     template = get_template(args.template)
     if args.to_trl and not args.records:
         raise DataError("--records: expected the records of the steps")
     counts: Counter[str] = Counter()
-    with atomic_writer(rejects_path) as write_reject, atomic_writer(args.out) as write:
-
-        def reject(row: Reject) -> None:
-            counts["rejected"] += 1
-            write_reject(row.to_json())
-
+    with rejects_file(rejects_path) as reject, atomic_writer(args.out) as write:
         records: dict[str, Record] = {}
         if args.to_trl:
             records = {r.id: r for r in read_records(args.records, args.format, reject)}
@@ -205,9 +201,9 @@ def _convert(args: argparse.Namespace) -> int:
             except DataError as error:
                 row.reject(str(error), reject)
         if not counts["written"]:
-            raise DataError(f"{path}: every row was rejected")
+            raise DataError(f"{path}: every row was rejected{reject.why}")
     print(f"{counts['written']} rows written to {args.out}")
-    print(f"{counts['rejected']} rows rejected, see {rejects_path}")
+    print(f"{reject.count} rows rejected, see {rejects_path}")
     return 0
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from ..records import DataError
+
 
 @lru_cache(maxsize=1)
 def _byte_of_char() -> dict[str, int]:
@@ -34,7 +36,7 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes | None]:
       their own text.
 
     Raises:
-      ValueError: a token has a character outside the byte-level alphabet.
+      DataError: a token has a character outside the byte-level alphabet.
     """
     alphabet = _byte_of_char()
     added = tokenizer.added_tokens_decoder
@@ -49,8 +51,8 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes | None]:
         try:
             out.append(bytes(alphabet[char] for char in token))
         except KeyError as error:
-            raise ValueError(
-                f"token {token_id} ({token!r}) is not byte-level BPE: "
+            raise DataError(
+                f"the tokenizer's token {token_id} ({token!r}) is not byte-level BPE: "
                 f"character {error.args[0]!r} stands for no byte"
             ) from None
     return out

@@ -7,7 +7,6 @@ write them as record JSONL.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
@@ -15,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ..records import Call, GoldCall, Record
+from ..records import Call, GoldCall, Record, write_jsonl
 from .domains import ALL_TOOLS
 from .spec import SPLITS, Split, ToolSpec
 from .vocabulary import with_articles
@@ -255,9 +254,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--count: expected a number of records, got {options.count}")
     if not options.out.parent.is_dir():
         parser.error(f"--out: no folder {options.out.parent}")
-    with options.out.open("w", encoding="utf-8") as file:
-        for record in corpus(options.seed, options.split, options.count):
-            file.write(json.dumps(record_json(record), ensure_ascii=False) + "\n")
+    write_jsonl(options.out, map(record_json, corpus(options.seed, options.split, options.count)))
 
 
 if __name__ == "__main__":

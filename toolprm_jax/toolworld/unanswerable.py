@@ -9,7 +9,7 @@ import argparse
 import random
 from collections.abc import Iterator, Sequence
 
-from ..command import Parser, add_format, command, distinct_files
+from ..command import Parser, add_format, check_files, command
 from ..records import Record, read_records, record_to_json, write_jsonl
 
 
@@ -46,7 +46,7 @@ def with_unanswerable(records: Sequence[Record], share: float, seed: int) -> Ite
 
 
 def _write(args: argparse.Namespace) -> int:
-    distinct_files(records=args.records, out=args.out)
+    check_files({"records": args.records}, {"out": args.out})
     records = list(read_records(args.records, args.format))
     twins = with_unanswerable(records, args.share, args.seed)
     write_jsonl(args.out, (record_to_json(record) for record in twins))

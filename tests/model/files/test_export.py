@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,8 @@ from toolprm_jax.records.types import DataError, Record, Tool
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.contract import CONTRACT_FILE, MARKER_TOKENS, Contract, make_contract
 from toolprm_jax.tokens.vocabulary import token_bytes
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +51,53 @@ def test_the_directory_is_whole_and_loads_again(exported: Path, prm: LoadedModel
     assert again.codec.contract == prm.codec.contract
     assert again.model == prm.model
     jax.tree.map(np.testing.assert_array_equal, again.params, prm.params)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from toolprm_jax.model.files import export, hf, load
+
+def killed(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(*{"weights": (hf, "save_tensors"), "contract": (hf.Contract, "save"),
+          "card": (export, "model_card")}[sys.argv[1]], killed)
+export.export_model(Path(sys.argv[3]), load(sys.argv[2]), "float32")
+"""
+
+
+@pytest.mark.parametrize("at", ["weights", "contract", "card"])
+def test_a_killed_export_leaves_nothing_that_the_rerun_refuses(
+    exported: Path, tmp_path: Path, prm: LoadedModel, at: str
+) -> None:
+    out = tmp_path / "model"
+    command = [sys.executable, "-c", KILLED, at, str(exported), str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert not out.exists()
+    export_model(out, prm, "float32")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    for path in exported.iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_an_output_that_is_in_the_way_is_found_out_before_the_model_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for place in ("file", ""):
+        assert main(["--checkpoint", "/nowhere", "--out", str(tmp_path / place)]) == 2
+        assert f"{tmp_path / place}: expected a" in capsys.readouterr().err
+
+
+def test_a_model_that_brings_code_is_refused(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported, tmp_path / "m")
+    path = tmp_path / "m" / "config.json"
+    code = {"auto_map": {"AutoConfig": "own.Own"}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **code}))
+    with pytest.raises(DataError, match=r"config\.json: auto_map names code"):
+        load(str(tmp_path / "m"))
 
 
 def test_the_markers_are_special_tokens_of_the_tokenizer(exported: Path, prm: LoadedModel) -> None:

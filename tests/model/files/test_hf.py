@@ -291,5 +291,5 @@ def test_absent_files_are_named(name: str, tmp_path: Path) -> None:
 def test_a_config_that_is_not_json_is_refused(text: str, tmp_path: Path) -> None:
     saved(tmp_path)
     (tmp_path / CONFIG_FILE).write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(DataError, match=f"{tmp_path / CONFIG_FILE}: not JSON"):
+    with pytest.raises(DataError, match=f"{tmp_path / CONFIG_FILE}: expected "):
         load_model(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,10 +165,17 @@ def test_llama_3_has_stretched_positions_and_mistral_none() -> None:
         (QWEN2_5, {"hidden_act": "gelu"}, "hidden_act is 'gelu', expected 'silu'"),
         (QWEN3, {"attention_bias": True}, "attention_bias is true"),
         (LLAMA, {"mlp_bias": True}, "mlp_bias is true"),
-        (QWEN2_5, {"num_key_value_heads": 5}, "num_attention_heads 12 is no multiple of"),
+        (QWEN2_5, {"num_key_value_heads": 5}, "num_heads 12 is no multiple of"),
         (QWEN2_5, {"hidden_size": "wide"}, "hidden_size is 'wide', expected a positive integer"),
         (QWEN2_5, {"rope_theta": None}, "rope_theta is None, expected a positive number"),
         (QWEN2_5, {"rope_scaling": [1]}, "rope_scaling is [1], expected an object"),
+        (QWEN2_5, {"rope_theta": math.nan}, "rope_theta is nan, expected a positive number"),
+        (QWEN2_5, {"rms_norm_eps": math.inf}, "rms_norm_eps is inf, expected a positive number"),
+        (QWEN2_5, {"rope_theta": 10**400}, "a field has a value of another kind"),
+        (QWEN2_5, {"layer_types": [{}]}, "a field has a value of another kind"),
+        (QWEN2_5, {"layer_types": 1}, "a field has a value of another kind"),
+        (QWEN2_5, {"num_hidden_layers": 10**9}, "num_layers: expected an integer from 1 to 4096"),
+        (QWEN2_5, {"vocab_size": 10**30}, "vocab_size: expected an integer from 1 to 16777216"),
     ],
 )
 def test_what_the_decoder_does_not_compute_is_refused(

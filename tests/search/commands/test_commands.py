@@ -12,8 +12,9 @@ from search.commands import rollout
 from search.commands import search as main
 from search.core.walk import Flags
 from search.studies import demo
-from toolprm_jax.records.jsonl import read_rollouts, write_jsonl
+from toolprm_jax.records.jsonl import read_rollouts
 from toolprm_jax.records.readers import read_records, record_to_json
+from toolprm_jax.records.writing import write_jsonl
 from toolprm_jax.toolworld.masked import masked_corpus
 
 

@@ -214,7 +214,7 @@ def test_rows_without_id_are_numbered(tmp_path: Path) -> None:
         ('{"id": "a", "calls": [3]}', r"calls\[0\].name"),
         ('{"id": "a", "calls": [{"name": "f"}]}', r"calls\[0\].arguments"),
         ('{"id": "a", "calls": [], "finished": "yes"}', "finished: expected true or false"),
-        ('{"id": ["a"], "calls": []}', "id: expected a string or an integer"),
+        ('{"id": ["a"], "calls": []}', "id: expected Unicode text or an integer"),
         ('{"id": "a", "calls": [}', "expected JSON"),
     ],
 )

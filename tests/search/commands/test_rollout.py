@@ -19,9 +19,10 @@ from search.grammar.strict_compile import compile_tools
 from search.grammar.strict_tables import rounded
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.files.hf import save_model
-from toolprm_jax.records.jsonl import read_rollouts, write_jsonl
+from toolprm_jax.records.jsonl import read_rollouts
 from toolprm_jax.records.readers import read_records, record_to_json
 from toolprm_jax.records.resumable import write_resumable
+from toolprm_jax.records.writing import write_jsonl
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.toolworld.masked import masked_corpus
 

@@ -13,7 +13,7 @@ from search.commands import score as score_rollouts
 from search.commands import search as main
 from toolprm_jax.grammar.types import Kind
 from toolprm_jax.model.score import StepScore
-from toolprm_jax.records.jsonl import write_jsonl
+from toolprm_jax.records.writing import write_jsonl
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -81,8 +81,12 @@ def test_nothing_is_dropped_in_silence(
     out.unlink()
     write_jsonl(rollouts, lines[:1])
     assert score_rollouts.main(given) == 2
-    assert "no completion can be scored: id: no record 'unknown'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no completion can be scored; " in error
+    assert f"{rollouts}:1: id: no record 'unknown'" in error
     assert not out.exists()
+    (rejected,) = read(tmp_path / "scores.jsonl.rejects.jsonl")
+    assert rejected["id"] == "unknown"
     assert score_rollouts.main([*given[:-1], str(out)]) == 2
     assert score_rollouts.main(["--prm", tiny_pair.policy, *given[2:]]) == 2
     assert "it is a policy" in capsys.readouterr().err

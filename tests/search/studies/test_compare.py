@@ -22,8 +22,8 @@ from toolprm_jax.annotation.corruption import gold_completion
 from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.steps_file import labelled_from_json, steps_json
 from toolprm_jax.model.score import score_completion
-from toolprm_jax.records.jsonl import write_jsonl
 from toolprm_jax.records.readers import record_to_json
+from toolprm_jax.records.writing import write_jsonl
 from toolprm_jax.toolworld.masked import masked_corpus
 
 TINY = SearchConfig(

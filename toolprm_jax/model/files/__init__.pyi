@@ -2,6 +2,7 @@ from .checkpoint import RUN_FILE as RUN_FILE
 from .checkpoint import STEPS_FOLDER as STEPS_FOLDER
 from .checkpoint import CheckpointError as CheckpointError
 from .checkpoint import absolute_path as absolute_path
+from .checkpoint import decoder_of_run as decoder_of_run
 from .checkpoint import newest_valid as newest_valid
 from .checkpoint import read_run as read_run
 from .checkpoint import write_manifest as write_manifest
@@ -9,7 +10,6 @@ from .gguf import smollm2_file as smollm2_file
 from .hf import CONFIG_FILE as CONFIG_FILE
 from .hf import INDEX_FILE as INDEX_FILE
 from .hf import Shardings as Shardings
-from .hf import read_json as read_json
 from .hf import save_model as save_model
 from .hf import stored_shapes as stored_shapes
 from .hf_config import config_from_hf as config_from_hf

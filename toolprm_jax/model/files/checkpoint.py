@@ -7,15 +7,17 @@ import importlib.util
 import json
 import logging
 import os
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, cast
 
 import jax
 import orbax.checkpoint.experimental.v1 as ocp
 from etils import epath
 
-from ...records import DataError
+from ...records import DataError, read_json
 from ..adapters import Adapter, Lora
-from ..decoder import DecoderConfig, Params
+from ..decoder import DecoderConfig, Params, abstract_params, checked_shape
 from .hf import Shardings
 
 MANIFEST_FILE = "toolprm_manifest.json"
@@ -85,9 +87,9 @@ def verify_manifest(directory: epath.PathLike) -> None:
     if not manifest.exists():
         raise CheckpointError(f"{folder}: half-written: it has no {MANIFEST_FILE}")
     try:
-        sums = json.loads(manifest.read_text())
-    except ValueError:
-        raise CheckpointError(f"{manifest}: damaged: not JSON") from None
+        sums = read_json(cast(Path, manifest))
+    except DataError as error:
+        raise CheckpointError(f"{error}: damaged") from None
     files = _files(folder)
     if not isinstance(sums, dict) or sums.keys() != files.keys():
         raise CheckpointError(f"{folder}: damaged: its files are not those of its manifest")
@@ -108,7 +110,8 @@ def newest_valid(root: epath.PathLike) -> epath.Path | None:
     folder = epath.Path(root)
     if not folder.exists():
         return None
-    steps = [path for path in folder.iterdir() if path.name.isdigit()]
+    # Of ASCII: `²` is a digit too, and no number.
+    steps = [path for path in folder.iterdir() if re.fullmatch(r"[0-9]{1,18}", path.name)]
     for path in sorted(steps, key=lambda path: int(path.name), reverse=True):
         try:
             verify_manifest(path)
@@ -127,11 +130,30 @@ def read_run(directory: epath.PathLike) -> dict[str, Any]:
     """
     path = epath.Path(directory) / RUN_FILE
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; not a training checkpoint") from None
-    except ValueError:
-        raise CheckpointError(f"{path}: damaged: not JSON") from None
+        # It only reads, which paths in buckets do too.
+        run = read_json(cast(Path, path))
+    except DataError as error:
+        hint = "damaged" if path.exists() else "not a training checkpoint"
+        raise CheckpointError(f"{error}; {hint}") from None
+    wanted = {"decoder": dict, "config": dict, "step": int, "too_long": list}
+    if not isinstance(run, dict) or not all(
+        isinstance(run.get(name), kind) for name, kind in wanted.items()
+    ):
+        raise CheckpointError(f"{path}: damaged: expected an object with {', '.join(wanted)}")
+    return run
+
+
+def decoder_of_run(directory: epath.PathLike) -> DecoderConfig:
+    """The shape of a checkpoint's decoder.
+
+    Raises:
+      DataError: there is none, or it is damaged.
+    """
+    path = epath.Path(directory) / RUN_FILE
+    try:
+        return checked_shape(DecoderConfig(**read_run(directory)["decoder"]), path)
+    except TypeError as error:
+        raise CheckpointError(f"{path}: damaged: decoder: {error}") from None
 
 
 def whole_checkpoint(directory: epath.PathLike) -> epath.Path:
@@ -160,12 +182,20 @@ def read_params(
 ) -> tuple[DecoderConfig, Params]:
     """Only the parameters in one step's directory, which must be whole; see `restore_params`."""
     folder = epath.Path(directory)
-    config = DecoderConfig(**read_run(folder)["decoder"])
-    return config, _read_arrays(folder, shardings)
+    config, params = decoder_of_run(folder), _read_arrays(folder, shardings)
+    shapes = [
+        jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (params, abstract_params(config))
+    ]
+    if shapes[0] != shapes[1]:
+        raise CheckpointError(f"{folder}: damaged: its parameters are not those of its decoder")
+    return config, params
 
 
 def _read_arrays(folder: epath.Path, shardings: Shardings | None) -> Params:
-    saved: Any = ocp.metadata(folder, "params").metadata
+    try:
+        saved: Any = ocp.metadata(folder, "params").metadata
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: damaged: {error}") from None
     first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     placement = shardings(saved) if shardings else jax.tree.map(lambda _: first, saved)
     abstract = jax.tree.map(
@@ -182,10 +212,14 @@ def read_adapter_checkpoint(directory: epath.PathLike) -> Adapter | None:
     found = read_run(folder).get("adapter")
     if found is None:
         return None
-    lora: dict[str, Any] = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in found["lora"].items()
-    }
-    return Adapter(found["base"], Lora(**lora), _read_arrays(folder, None))
+    try:
+        lora: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in found["lora"].items()
+        }
+        base, made = str(found["base"]), Lora(**lora)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / RUN_FILE}: damaged: adapter: {error}") from None
+    return Adapter(base, made, _read_arrays(folder, None))
 
 
 def restore_params(

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...annotation import GRANULARITY
 from ...command import Parser, command
 from ...grammar import Kind
-from ...records import DataError
+from ...records import atomic_folder, check_folder_place
 from ...tokens import CONTRACT_FILE, Contract, add_marker_tokens
 from .hf import save_model
 from .loading import LoadedModel, load
@@ -115,7 +115,7 @@ def model_card(contract: Contract) -> str:
 
 
 def export_model(directory: Path, loaded: LoadedModel, dtype: str = "bfloat16") -> None:
-    """Writes weights, tokenizer with the markers, contract and model card.
+    """Writes weights, tokenizer with the markers, contract and model card: all, or nothing.
 
     Args:
       directory: a new or empty one.
@@ -125,16 +125,16 @@ def export_model(directory: Path, loaded: LoadedModel, dtype: str = "bfloat16") 
     Raises:
       DataError: the directory has something in it, or the tokenizer has no room for the markers.
     """
-    if directory.exists() and any(directory.iterdir()):
-        raise DataError(f"{directory}: expected a new or empty directory")
     contract = loaded.codec.contract
     tokenizer = copy.deepcopy(loaded.codec.tokenizer)
     add_marker_tokens(tokenizer, contract)
-    save_model(directory, loaded.model.config, loaded.params, dtype, tokenizer, contract)
-    (directory / CARD_FILE).write_text(model_card(contract))
+    with atomic_folder(directory) as folder:
+        save_model(folder, loaded.model.config, loaded.params, dtype, tokenizer, contract)
+        (folder / CARD_FILE).write_text(model_card(contract))
 
 
 def _export(args: argparse.Namespace) -> int:
+    check_folder_place(args.out)  # before the model is read
     export_model(args.out, load(args.checkpoint), args.dtype)
     print(args.out)
     return 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...cache import cache_folder, made_once
 from ...records import DataError
-from ..decoder import DecoderConfig, Params
+from ..decoder import DecoderConfig, Params, checked_shape
 from .hf import Shardings, load_model, place_tensors, save_model
 
 SMOLLM2 = "smollm2"  # the name of the base model that is installed from PyPI
@@ -166,11 +166,18 @@ def load_gguf(
         reader = GGUFReader(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (ValueError, IndexError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # the reader checks little of what a file claims
         raise DataError(f"{path}: not a whole GGUF file: {error}") from None
     found = {tensor.name: tensor for tensor in reader.tensors}
-    metadata = _Metadata(path, reader)
-    config = _config(metadata, found)
+    try:
+        metadata = _Metadata(path, reader)
+        config = checked_shape(_config(metadata, found), path)
+    except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: a field has a value of another kind: {error}") from None
     refused = sorted(
         f"{name} ({GGMLQuantizationType(tensor.tensor_type).name})"
         for name, tensor in found.items()

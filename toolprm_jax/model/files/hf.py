@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerBase
 
-from ...records import DataError
-from ...tokens import Contract
+from ...records import DataError, read_json
+from ...tokens import Contract, refuse_code
 from ..decoder import DecoderConfig, Params, abstract_params
 from .hf_config import config_from_hf, config_to_hf
 
@@ -106,7 +106,7 @@ def _save_weights(directory: Path, params: Params, dtype: str, shard_bytes: int)
     total = 0
 
     def flush() -> None:
-        save_file(waiting, directory / f"{len(files)}.part", metadata={"format": "pt"})
+        save_tensors(waiting, directory / f"{len(files)}.part")
         files.append(list(waiting))
         waiting.clear()
 
@@ -130,6 +130,18 @@ def _save_weights(directory: Path, params: Params, dtype: str, shard_bytes: int)
         weight_map |= dict.fromkeys(names, file)
     index_text = json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=1)
     (directory / INDEX_FILE).write_text(index_text + "\n")
+
+
+def save_tensors(tensors: dict[str, NDArray[Any]], path: Path) -> None:
+    """Writes a safetensors file.
+
+    Raises:
+      DataError: it can't be written.
+    """
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk
+        raise DataError(f"{path}: can't be written: {error}") from None
 
 
 def save_model(
@@ -162,20 +174,6 @@ def save_model(
         tokenizer.save_pretrained(str(directory))
     if contract is not None:
         contract.save(directory)
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file of a model directory.
-
-    Raises:
-      DataError: it is missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}") from None
 
 
 def _weight_files(directory: Path) -> list[Path]:
@@ -318,7 +316,9 @@ def load_model(
     """
     directory = Path(directory)
     config_file = directory / CONFIG_FILE
-    config = config_from_hf(read_json(config_file), config_file)
+    data = read_json(config_file)
+    refuse_code(config_file, data)
+    config = config_from_hf(data, config_file)
     with contextlib.ExitStack() as stack:
         tensors = open_tensors(_weight_files(directory), stack)
         return place_tensors(directory, config, tensors, dtype, shardings)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from ...records import DataError
-from ..decoder import DecoderConfig, RopeScaling
+from ..decoder import DecoderConfig, RopeScaling, checked_shape
 
 ARCHITECTURES = {
     "qwen2": "Qwen2ForCausalLM",
@@ -102,16 +103,13 @@ def config_from_hf(data: Any, source: Path) -> DecoderConfig:
                 _number(data, "max_position_embeddings", DecoderConfig.max_positions)
             ),
         )
-        if config.num_heads % config.num_kv_heads or config.head_dim % 2:
-            raise ValueError(
-                f"num_attention_heads {heads} is no multiple of num_key_value_heads "
-                f"{config.num_kv_heads}, or head_dim {config.head_dim} is odd"
-            )
     except KeyError as error:
         raise DataError(f"{source}: no field {error.args[0]!r}") from None
     except ValueError as error:
         raise error if isinstance(error, DataError) else DataError(f"{source}: {error}") from None
-    return config
+    except (TypeError, AttributeError, OverflowError) as error:
+        raise DataError(f"{source}: a field has a value of another kind: {error}") from None
+    return checked_shape(config, source)
 
 
 def _size(data: dict[str, Any], name: str) -> int:
@@ -123,7 +121,7 @@ def _size(data: dict[str, Any], name: str) -> int:
 
 def _number(data: dict[str, Any], name: str, default: float | None = None) -> float:
     value = data.get(name, default) if default is not None else data[name]
-    if type(value) not in (int, float) or value <= 0:
+    if type(value) not in (int, float) or not 0 < value < math.inf:
         raise ValueError(f"{name} is {value!r}, expected a positive number")
     return float(value)
 

@@ -115,7 +115,10 @@ def load(
     weights = load_weights(name, dtype, shardings)
     tokenizer = load_tokenizer(weights.tokenizer)
     if template is not None and not (weights.home / CONTRACT_FILE).exists():
-        contract = make_contract(tokenizer, weights.config.vocab_size, template)
+        try:
+            contract = make_contract(tokenizer, weights.config.vocab_size, template)
+        except DataError as error:
+            raise ContractError(f"{name}: {error}") from None
     else:
         contract = Contract.load(weights.home)
     if template not in (None, contract.template):
@@ -126,4 +129,8 @@ def load(
             f"{name}: the contract names token {largest}, "
             f"the embedding has {weights.config.vocab_size} rows"
         )
-    return LoadedModel(Decoder(weights.config), weights.merged(), Codec(tokenizer, contract))
+    try:
+        codec = Codec(tokenizer, contract)
+    except DataError as error:
+        raise ContractError(f"{name}: {error}") from None
+    return LoadedModel(Decoder(weights.config), weights.merged(), codec)
