@@ -13,6 +13,7 @@ from .decoder import Prompts as Prompts
 from .grammar import grammar_from_pieces as grammar_from_pieces
 from .grammar import make_grammar as make_grammar
 from .grammar import make_schema as make_schema
+from .grammar import make_strict as make_strict
 from .host import Answer as Answer
 from .host import ModelPair as ModelPair
 from .host import Searcher as Searcher

@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
         return f"{dashed}{equals}{value}" if known else text
 
 
-def add_fields(parser: Parser, spec: Any, *names: str) -> None:
+def add_fields(parser: Parser, spec: Any, *names: str, **defaults: Any) -> None:
     """Adds an option for each of some fields of a dataclass.
 
     Type, choices, bounds (`annotated_types`) and default are the field's, the help is what the
@@ -62,10 +62,11 @@ def add_fields(parser: Parser, spec: Any, *names: str) -> None:
       parser: gets the options.
       spec: the dataclass.
       *names: of the fields, each with a plain default.
+      **defaults: of fields whose option has another.
     """
     helps = _attributes(spec)
     hints = get_type_hints(spec, include_extras=True)
-    defaults = {field.name: field.default for field in dataclasses.fields(spec)}
+    defaults = {field.name: field.default for field in dataclasses.fields(spec)} | defaults
     for name in names:
         options: dict[str, Any] = {
             "default": defaults[name],

@@ -36,7 +36,7 @@ def parser() -> Parser:
     out.add_argument("--prm", default="embedded:prm", help="its reward model")
     out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
     out.add_argument("--method", choices=METHODS, default="fine_grained", help="how to search")
-    add_fields(out, SearchConfig, *OPTIONS)
+    add_fields(out, SearchConfig, *OPTIONS, schema="strict")
     out.add_argument("--seed", type=whole_number(0), default=0, help="of the draws")
     out.add_argument("--json", action="store_true", help="print the answer as a line of JSON")
     out.add_argument("--tree", help="HTML file to draw the search into; compiled apart")
@@ -86,7 +86,10 @@ def show(answer: Answer, console: Console) -> None:
         return
     if not answer.calls:
         console.print("no call")
-    sure: list[Any] = answer.confidence["calls"] if answer.confidence else []
+    if "closed" in answer.flags:
+        console.print("ran against a limit; closed in the shortest way that the tools accept")
+    unknown = [{"call": None, "arguments": {}}] * len(answer.calls)
+    sure: list[Any] = answer.confidence["calls"] if answer.confidence else unknown
     for call, known in zip(answer.calls, sure, strict=True):
         console.print(_coloured(known["call"], printable(call.name)))
         for name, value in call.arguments.items():

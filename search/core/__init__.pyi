@@ -1,5 +1,6 @@
 from .allowed import Readers as Readers
 from .allowed import allowed_tokens as allowed_tokens
+from .allowed import is_strict as is_strict
 from .beam import beam_search as beam_search
 from .config import Aggregate as Aggregate
 from .config import Execution as Execution

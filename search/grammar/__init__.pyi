@@ -1,7 +1,9 @@
 from .schema import Schema as Schema
 from .schema import make_schema as make_schema
 from .schema import schema_size as schema_size
+from .strict_compile import NEEDS as NEEDS
 from .strict_compile import compile_tools as compile_tools
+from .strict_state import NOT_OPEN as NOT_OPEN
 from .strict_tables import StrictTables as StrictTables
 from .strict_tables import make_strict as make_strict
 from .strict_tables import strict_size as strict_size
@@ -11,6 +13,7 @@ from .tracker import Rules as Rules
 from .tracker import Tracker as Tracker
 from .tracker import advance as advance
 from .tracker import can_begin as can_begin
+from .tracker import follow as follow
 from .tracker import grammar_from_pieces as grammar_from_pieces
 from .tracker import initial as initial
 from .tracker import is_free_text as is_free_text

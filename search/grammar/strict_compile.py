@@ -13,6 +13,7 @@ from .schema import required_names
 from .strict_nodes import (
     ANY,
     BOUNDLESS,
+    FALSE,
     KINDS,
     NEVER,
     OBJECT,
@@ -38,6 +39,7 @@ OPEN_SHAPE = 0
 _OPEN_WORDS = ("patternProperties", "anyOf", "oneOf", "allOf", "$ref", "if", "dependentSchemas",
                "dependencies")  # fmt: skip
 MOST_WAYS = 8
+_FAR = 1 << 16  # more bytes than any value that is searched for
 
 
 class StrictSize(NamedTuple):
@@ -72,7 +74,8 @@ class StrictSize(NamedTuple):
 class Compiled(NamedTuple):
     """One query's tools, compiled.
 
-    `left_open` counts what their schemas ask for and strict decoding doesn't enforce.
+    `left_open` counts what their schemas ask for and strict decoding doesn't enforce; `least` has
+    the fewest bytes of each key of a shape with its value. All else are rows of `StrictTables`.
     """
 
     alternatives: list[tuple[int, int, int, int]]
@@ -80,6 +83,7 @@ class Compiled(NamedTuple):
     heights: list[int]
     shapes: list[tuple[int, ...]]
     masks: list[tuple[int, int, int]]
+    least: list[tuple[int, ...]]
     children: list[int]
     packed: Packed
     reach: dict[int, int]
@@ -153,6 +157,41 @@ def height_of(some: Alternative, heights: Sequence[int]) -> int:
     return min(1 + max((heights[node] for node in needed), default=0), TOO_DEEP)
 
 
+def _least_bytes(compiler: Compiler) -> list[int]:
+    """How many bytes the shortest value of each node has, at least."""
+    least = [_FAR] * len(compiler.nodes)
+    least[ANY] = 1
+    for _ in range(MAX_DEPTH + 1):
+        before = least[:]
+        for number, node in enumerate(compiler.nodes):
+            for kind, some in ((kind, some) for kind, many in enumerate(node) for some in many):
+                least[number] = min(least[number], _bytes_of(kind, some, before))
+        if before == least:
+            break
+    return least
+
+
+def _bytes_of(kind: int, some: Alternative, least: Sequence[int]) -> int:
+    if isinstance(some, Text):
+        shortest = min(map(len, some.listed), default=_FAR) if some.listed is not None else 0
+        return 2 + max(shortest, some.least)
+    if isinstance(some, Number):
+        return min(map(len, some.listed), default=_FAR) if some.listed is not None else 1
+    if isinstance(some, ArrayShape):
+        first = some.prefix[: some.least]
+        rest = (some.least - len(first)) * least[some.items]
+        return min(2 + sum(least[node] for node in first) + rest + max(some.least - 1, 0), _FAR)
+    if isinstance(some, ObjectShape):
+        given = [key_bytes(name, least[node]) for name, node in some.keys if name in some.required]
+        return min(2 + sum(given) + max(len(given) - 1, 0), _FAR)
+    return len("false") if kind == FALSE else len("true")
+
+
+def key_bytes(name: str, value: int) -> int:
+    """The fewest bytes of a key, its colon and its value."""
+    return len(name) + len('"":') + value
+
+
 def _below(some: Alternative) -> tuple[int, ...]:
     """The nodes that an alternative's parts may have."""
     if isinstance(some, ArrayShape):
@@ -189,12 +228,14 @@ def _nesting(compiler: Compiler, roots: Sequence[int]) -> tuple[int, int]:
 class _Assembly:
     """Lists of rows in the making."""
 
-    def __init__(self, compiler: Compiler, heights: list[int]) -> None:
+    def __init__(self, compiler: Compiler, heights: list[int], least: list[int]) -> None:
         self.automata = Automata()
         self.alternatives: list[tuple[int, int, int, int]] = []
         self.choices: list[tuple[int, int]] = []
         self.shapes: list[tuple[int, ...]] = [(0, ANY, 0, 0, BOUNDLESS, 0, ANY, 1, 0)]
         self.masks: list[tuple[int, int, int]] = [(0, 0, 0)]
+        self.least: list[tuple[int, ...]] = [()]
+        self._least = least
         self.children: list[int] = []
         self._heights = heights
         self._shapes: dict[Alternative, int] = {OPEN_ARRAY: OPEN_SHAPE, OPEN_OBJECT: OPEN_SHAPE}
@@ -230,7 +271,7 @@ class _Assembly:
         if isinstance(some, ArrayShape):
             self.children += some.prefix
             row = (0, NEVER, first, some.least, some.most, len(some.prefix), some.items, height, 0)
-            masks = (0, 0, 0)
+            masks, keys = (0, 0, 0), ()
         else:
             root = (
                 self.automata.strings((name for name, _ in some.keys), keys=True)
@@ -247,6 +288,8 @@ class _Assembly:
             self.children += (node for _, node in some.keys)
             row = (root, some.others, first, 0, BOUNDLESS, 0, NEVER, height, deepest)
             masks = (has, needs, nested)
+            keys = tuple(key_bytes(name, self._least[node]) for name, node in some.keys)
+        self.least.append(keys)
         self.shapes.append(row)
         self.masks.append(masks)
         return number
@@ -264,7 +307,7 @@ def compile_tools(record: Record) -> Compiled:
     roots = {name: compiler.node(some) for name, some in parts.items()}
     compiler.run()
     heights = _heights(compiler)
-    made = _Assembly(compiler, heights)
+    made = _Assembly(compiler, heights, _least_bytes(compiler))
     callable_ = {
         name: node for name, node in roots.items() if made.choices[node * KINDS + OBJECT][1]
     }
@@ -281,6 +324,7 @@ def compile_tools(record: Record) -> Compiled:
         levels=max(levels, 1), ways=ways,
     )  # fmt: skip
     return Compiled(
-        made.alternatives, made.choices, heights, made.shapes, made.masks, made.children, packed,
-        made.automata.reach, names, list(callable_.values()), size, compiler.fragments.left_open,
+        made.alternatives, made.choices, heights, made.shapes, made.masks, made.least,
+        made.children, packed, made.automata.reach, names, list(callable_.values()), size,
+        compiler.fragments.left_open,
     )  # fmt: skip

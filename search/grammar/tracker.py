@@ -22,6 +22,7 @@ from toolprm_jax.grammar import (
     OP_PUSH_OBJECT,
     OP_SHIFT,
     Dress,
+    Kind,
     Place,
     Site,
     Tables,
@@ -125,8 +126,20 @@ def _plain(built: Tables, table: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return stays
 
 
-def can_begin(grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: Array) -> Array:
-    """Which bytes, and the end of the text, may come after trackers [N]; bool[N, 257]."""
+def follow(
+    grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: Array
+) -> tuple[Tracker, Array, Array]:
+    """Feeds every byte, and the end of the text, to trackers.
+
+    Args:
+      grammar: tables.
+      rules: of the queries; None for the grammar alone.
+      tracker: [N].
+      queries: int32[N], the query of each.
+
+    Returns:
+      The states [N, 257]; whether they may be, bool[N, 257]; and whether the byte ends the calls.
+    """
     shape = (*queries.shape, NUM_BYTES)
 
     def wide(array: Array) -> Array:
@@ -136,8 +149,14 @@ def can_begin(grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: 
     symbols = jnp.broadcast_to(jnp.arange(NUM_BYTES).reshape((1,) * queries.ndim + (-1,)), shape)
     every = jax.tree.map(wide, tracker)
     alive = ~every.dead
-    after, _ = _step(grammar, every, symbols, alive, rules, wide(queries))
-    return alive & leads_on(grammar, after)
+    after, events = _step(grammar, every, symbols, alive, rules, wide(queries))
+    ends = (events[0] == Kind.TOTAL_FINISH + 1) | (events[1] == Kind.TOTAL_FINISH + 1)
+    return after, alive & leads_on(grammar, after), ends
+
+
+def can_begin(grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: Array) -> Array:
+    """Which bytes, and the end of the text, may come after trackers [N]; bool[N, 257]."""
+    return follow(grammar, rules, tracker, queries)[1]
 
 
 def is_free_text(grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Answer:
     text: str
     score: float
     finished: bool
-    confidence: dict[str, Any] | None  # see `confidence`; of a finished answer
+    confidence: dict[str, Any] | None  # see `confidence`; of an answer that ended by itself
     method: Method
     cost: dict[str, int]
     flags: tuple[str, ...]
@@ -89,8 +89,20 @@ def answer_of(
     row: int,
     prompts: Prompts,
     judge: Granularity | None,
+    close: Callable[[bytes], bytes | None] | None = None,
 ) -> Answer:
-    """The answer in one row of a search's output; `judge` is how fine its reward model judged."""
+    """The answer in one row of a search's output.
+
+    Args:
+      codec: of the policy.
+      record: the query.
+      method: what was searched by.
+      output: of B queries.
+      row: which of them.
+      prompts: of the B queries.
+      judge: how fine the reward model judged; None without one.
+      close: what ends a completion that ran against a limit, if anything may.
+    """
     best = int(output.best[row])
     length = int(output.lengths[row, best])
     text = codec.decode(output.tokens[row, best, :length].tolist())
@@ -103,6 +115,10 @@ def answer_of(
     }
     flags = [name for name, values in output.flags._asdict().items() if values[row]]
     finished = bool(output.finished[row])
+    ending = None if finished or close is None else close(text)
+    if ending is not None:
+        finished, text = True, text + ending
+        flags.append("closed")
     calls = _parsed(codec, text) if finished else []
     if any(_repeats(call) for call in calls):
         # As in the labels: no call has a parameter twice.
@@ -112,11 +128,12 @@ def answer_of(
         np.asarray(array[row, best, :length])
         for array in (output.events, output.log_p, output.log_probs)
     )
+    judged = finished and not ending
     by: By = "prm" if judge == "toolprm" else "policy"  # else it judged no argument alone
     return Answer(
         record=record,
         calls=tuple(map(_called, calls)),
-        confidence=confidence(calls, events, log_p, log_probs, by) if finished else None,
+        confidence=confidence(calls, events, log_p, log_probs, by) if judged else None,
         text=text.decode("utf-8", errors="replace"),
         score=float(output.score[row, best]),
         finished=finished,

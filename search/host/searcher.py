@@ -19,12 +19,13 @@ from toolprm_jax.model import Completion, StepScore, param_shardings, score_roll
 from toolprm_jax.progress import Progress
 from toolprm_jax.records import DataError, Record, Tool, query_record
 
-from ..core import SearchConfig, SearchOutput
+from ..core import SearchConfig, SearchOutput, is_strict
 from ..decoder import Models
 from ..grammar import Rules
 from ..methods import GUIDED, METHODS, Method, method_config
 from .answers import Answer, answer_of
 from .batches import Batch, length_bucket, make_batches, record_keys
+from .closing import shortest_closing
 from .pair import ModelPair, load_pair
 from .profiling import profiled
 from .programs import Compiling, Programs
@@ -94,7 +95,8 @@ class Searcher:
 
     Args:
       pair: policy and reward model.
-      config: N, M, temperature, limits; each method makes its own of it.
+      config: N, M, temperature, limits; each method makes its own of it. If None, the defaults
+        with strict decoding; an answer that runs against a limit is then closed, and flagged.
       method: the method of a call that names none.
       tensor: devices that share a model; the queries of a batch are spread over the others.
 
@@ -112,7 +114,7 @@ class Searcher:
     ) -> None:
         self.pair, self.programs = pair, Programs()
         self.method: Method = method
-        self.base = config or SearchConfig()
+        self.base = config or SearchConfig(schema="strict")
         self.spent = Spent()
         self._tensor, self._numbers = tensor, itertools.count()
         self._placed: dict[Mesh, tuple[Any, Any]] = {}
@@ -142,7 +144,7 @@ class Searcher:
           tensor: devices that share a model.
           compilation_cache: whether compiled programs are kept in the user's cache folder, or in
             `JAX_COMPILATION_CACHE_DIR`.
-          **options: fields of `SearchConfig`.
+          **options: fields of `SearchConfig`; `schema` is "strict" unless it is given.
 
         Raises:
           DataError: there is no such model, or the two don't go together.
@@ -152,13 +154,21 @@ class Searcher:
         mesh = search_mesh(1, tensor)
         shardings = partial(param_shardings, mesh)
         pair = load_pair(policy, prm, template=template, dtype=dtype, shardings=shardings)
-        config = SearchConfig(**options)
+        config = SearchConfig(**{"schema": "strict", **options})
         return cls(pair, config, method=method, tensor=tensor)
 
     @property
     def config(self) -> SearchConfig:
-        """The configuration of the searcher's method, for `search.search`."""
-        return self.config_of(self.method)
+        """The configuration of the searcher's method, for `search.search` without tools' arrays.
+
+        Where the searcher decodes strictly this keeps to the call grammar alone; with the arrays of
+        `make_strict`, `config_of(method)` keeps to the tools too.
+        """
+        config = self.config_of(self.method)
+        if config.schema == "ignore":
+            return config
+        grammar = "strict" if config.schema == "strict" else config.grammar
+        return replace(config, schema="ignore", grammar=grammar)
 
     @property
     def models(self) -> Models:
@@ -404,18 +414,33 @@ class Searcher:
         seconds += time.perf_counter() - start + prefill_seconds
         return BatchAnswers(
             placed.batch.indices,
-            self._answers(method, config, placed.batch, output),
+            self._answers(method, config, placed, output),
             Spent(seconds, compile_seconds, int(compile_seconds > 0), parts),
         )
 
     def _answers(
-        self, method: Method, config: SearchConfig, batch: Batch, output: SearchOutput
+        self, method: Method, config: SearchConfig, placed: _Placed, output: SearchOutput
     ) -> list[Answer]:
-        """The answers in a search's output, traced ones with their trees."""
-        codec, asks = self.pair.policy.codec, method in GUIDED
+        """The answers in a search's output: strict ones closed, traced ones with their trees."""
+        codec, asks, batch = self.pair.policy.codec, method in GUIDED, placed.batch
         judge = self.pair.granularity if asks else None
+
+        def close(row: int, text: bytes) -> bytes | None:
+            rules = placed.schema if config.schema == "strict" else None
+            dress, record = codec.template.dress, batch.records[row]
+            return shortest_closing(self.pair.grammar, rules, row, record, text, dress)
+
         answers = [
-            answer_of(codec, batch.records[row], method, output, row, batch.prompts, judge)
+            answer_of(
+                codec,
+                batch.records[row],
+                method,
+                output,
+                row,
+                batch.prompts,
+                judge,
+                partial(close, row) if is_strict(config) else None,
+            )
             for row in range(len(batch.indices))
         ]
         if config.trace:

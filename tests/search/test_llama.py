@@ -80,6 +80,29 @@ def test_an_answer_is_read_in_the_templates_dress(policy: LoadedModel) -> None:
         assert answer.calls == (Call("weather", {"city": "Oslo", "days": True}),)
 
 
+def test_an_answer_at_its_limit_is_closed(policy: LoadedModel) -> None:
+    config = SearchConfig(
+        num_beams=1,
+        beam_width=1,
+        max_tokens=14,
+        pool_size=128,
+        schema="strict",
+        execution=Execution(pass_sizes=1),
+    )
+    answer = Searcher(ModelPair(policy), config, method="greedy")(RECORD)
+    assert "closed" in answer.flags
+    assert answer.finished
+    assert answer.confidence is None
+    assert answer.text.startswith('{"name": "weather", "parameters":')
+    (call,) = answer.calls
+    assert call.name == "weather"
+    assert call.arguments["city"] in ("Oslo", "Rome")
+    assert isinstance(call.arguments["days"], bool)
+    assert "closed" in answer.to_json()["flags"]
+    plain = Searcher(ModelPair(policy), replace(config, schema="ignore"), method="greedy")(RECORD)
+    assert "unfinished" in plain.flags
+
+
 def test_a_gold_answer_is_trained_and_labelled_in_llamas_dress(policy: LoadedModel) -> None:
     codec = policy.codec
     text = codec.decode(codec.gold(RECORD)).decode()

@@ -13,6 +13,7 @@ from .types import FIELD_MASK as FIELD_MASK
 from .types import MAX_DEPTH as MAX_DEPTH
 from .types import MODE_MASK as MODE_MASK
 from .types import NUM_BYTES as NUM_BYTES
+from .types import OP_NONE as OP_NONE
 from .types import OP_POP as OP_POP
 from .types import OP_PUSH_ARRAY as OP_PUSH_ARRAY
 from .types import OP_PUSH_OBJECT as OP_PUSH_OBJECT

@@ -21,4 +21,5 @@ from .tree import TreeBuilder as TreeBuilder
 from .tree import in_batches as in_batches
 from .tree import pack as pack
 from .tree import to_batch as to_batch
+from .trl import prompt_text as prompt_text
 from .vocabulary import byte_table as byte_table

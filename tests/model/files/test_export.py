@@ -17,15 +17,17 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+import toolprm_jax.model.files.export as export
 from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.runner import run
 from toolprm_jax.grammar.types import Kind
 from toolprm_jax.model.files.export import CARD_FILE, export_model, main
-from toolprm_jax.model.files.loading import LoadedModel, load
+from toolprm_jax.model.files.loading import LoadedModel, load, origin_of
 from toolprm_jax.model.score import score_completion
 from toolprm_jax.records.types import DataError, Record, Tool
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.contract import CONTRACT_FILE, MARKER_TOKENS, Contract, make_contract
+from toolprm_jax.tokens.trl import prompt_text
 from toolprm_jax.tokens.vocabulary import token_bytes
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,6 +53,26 @@ def test_the_directory_is_whole_and_loads_again(exported: Path, prm: LoadedModel
     assert again.codec.contract == prm.codec.contract
     assert again.model == prm.model
     jax.tree.map(np.testing.assert_array_equal, again.params, prm.params)
+
+
+def test_the_card_says_where_the_model_comes_from(exported: Path, prm: LoadedModel) -> None:
+    card = (exported / CARD_FILE).read_text()
+    assert "base_model" not in card
+    assert "license" not in card
+    contract = prm.codec.contract
+    assert prompt_text(export._EXAMPLE, prm.codec.template) in card
+    known = export.model_card(contract, origin_of("embedded:prm"))
+    assert '\nbase_model: "HuggingFaceTB/SmolLM2-135M-Instruct"\n' in known
+    assert '\nlicense: "apache-2.0"\n' in known
+    given = origin_of("embedded:prm", "me/mine", "mit")
+    assert (given.base_model, given.license) == ("me/mine", "mit")
+    assert "HuggingFaceTB" in given.notice
+
+
+def test_everyone_may_read_what_is_exported(exported: Path) -> None:
+    assert {path.stat().st_mode & 0o777 for path in exported.iterdir()} == {0o644}
+    settings = json.loads((exported / "tokenizer_config.json").read_text())
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
 
 
 KILLED = """

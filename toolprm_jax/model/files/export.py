@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 from pathlib import Path
 
 from ...annotation import GRANULARITY
 from ...command import Parser, command
 from ...grammar import Kind
-from ...records import atomic_folder, check_folder_place
-from ...tokens import CONTRACT_FILE, Contract, add_marker_tokens
+from ...records import Record, Tool, atomic_folder, check_folder_place
+from ...tokens import CONTRACT_FILE, Contract, add_marker_tokens, get_template, prompt_text
 from .hf import save_model
-from .loading import LoadedModel, load
+from .loading import LoadedModel, Origin, load, origin_of
 
-CARD_FILE = "README.md"
+CARD_FILE, NOTICE_FILE = "README.md", "NOTICE"
 DTYPES = ("bfloat16", "float16", "float32")
 
-_HEAD = """\
----
-library_name: transformers
-pipeline_tag: text-generation
-tags: [function-calling, toolprm]
----
+_EXAMPLE = Record(
+    "example",
+    ({"role": "user", "content": "Is it raining in Oslo?"},),
+    (
+        Tool(
+            "weather",
+            "The weather in a city now",
+            {
+                "type": "object",
+                "properties": {"city": {"type": "string", "description": "Its name"}},
+                "required": ["city"],
+            },
+        ),
+    ),
+    None,
+)
+_PROMPT = """
+## Prompt
 
+For the query "Is it raining in Oslo?" and one tool, with special tokens by name:
+
+```text
+{prompt}
+```
 """
 _POLICY_CARD = """\
 # A function-calling policy
@@ -92,15 +110,30 @@ p_right = math.exp(answer.outputs[0].logprobs[0][contract["label_ids"][1]].logpr
 """
 
 
-def model_card(contract: Contract) -> str:
+def _head(origin: Origin) -> str:
+    lines = ["library_name: transformers", "pipeline_tag: text-generation"]
+    if origin.license:
+        lines.append(f"license: {json.dumps(origin.license)}")
+    if origin.base_model:
+        lines.append(f"base_model: {json.dumps(origin.base_model)}")
+    return "\n".join(["---", *lines, "tags: [function-calling, toolprm]", "---", "", ""])
+
+
+def model_card(contract: Contract, origin: Origin) -> str:
     """What the model is and how to use it, as Markdown."""
+    template = get_template(contract.template)
+    prompt = "" if template.own_chat else _PROMPT.format(prompt=prompt_text(_EXAMPLE, template))
+    return _head(origin) + _usage(contract) + prompt
+
+
+def _usage(contract: Contract) -> str:
     if contract.granularity is None:
-        return _HEAD + _POLICY_CARD.format(
+        return _POLICY_CARD.format(
             template=contract.template,
             end_of_text=contract.end_of_text,
             contract_file=CONTRACT_FILE,
         )
-    return _HEAD + _PRM_CARD.format(
+    return _PRM_CARD.format(
         template=contract.template,
         contract_file=CONTRACT_FILE,
         target=contract.target,
@@ -114,13 +147,16 @@ def model_card(contract: Contract) -> str:
     )
 
 
-def export_model(directory: Path, loaded: LoadedModel, dtype: str = "bfloat16") -> None:
+def export_model(
+    directory: Path, loaded: LoadedModel, dtype: str = "bfloat16", origin: Origin | None = None
+) -> None:
     """Writes weights, tokenizer with the markers, contract and model card: all, or nothing.
 
     Args:
       directory: a new or empty one.
       loaded: the model.
       dtype: dtype of the stored weights.
+      origin: what the card says of the model's base and license.
 
     Raises:
       DataError: the directory has something in it, or the tokenizer has no room for the markers.
@@ -130,12 +166,18 @@ def export_model(directory: Path, loaded: LoadedModel, dtype: str = "bfloat16") 
     add_marker_tokens(tokenizer, contract)
     with atomic_folder(directory) as folder:
         save_model(folder, loaded.model.config, loaded.params, dtype, tokenizer, contract)
-        (folder / CARD_FILE).write_text(model_card(contract))
+        origin = origin or Origin()
+        (folder / CARD_FILE).write_text(model_card(contract, origin))
+        if origin.notice:
+            (folder / NOTICE_FILE).write_text(origin.notice)
+        for path in folder.iterdir():  # weights come with rights for their writer alone
+            path.chmod(0o644)
 
 
 def _export(args: argparse.Namespace) -> int:
     check_folder_place(args.out)  # before the model is read
-    export_model(args.out, load(args.checkpoint), args.dtype)
+    origin = origin_of(args.checkpoint, args.base_model, args.license)
+    export_model(args.out, load(args.checkpoint), args.dtype, origin)
     print(args.out)
     return 0
 
@@ -148,6 +190,9 @@ def _parser() -> Parser:
         help="a training run's checkpoint, or any other model (an adapter is merged)",
     )
     parser.add_argument("--out", type=Path, required=True, help="a new or empty directory")
+    known = "(default: known of the embedded models, else left out)"
+    parser.add_argument("--base-model", default="", help=f"id on the hub, for the card {known}")
+    parser.add_argument("--license", default="", help=f"as the hub names it, for the card {known}")
     parser.add_argument(
         "--dtype",
         choices=DTYPES,

@@ -25,6 +25,7 @@ from ...tokens import Contract, refuse_code
 from ..decoder import DecoderConfig, Params, abstract_params
 from .hf_config import config_from_hf, config_to_hf
 
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -172,6 +173,11 @@ def save_model(
     _save_weights(directory, params, dtype, shard_bytes)
     if tokenizer is not None:
         tokenizer.save_pretrained(str(directory))
+        settings = read_json(directory / TOKENIZER_CONFIG_FILE)
+        # The name that releases of transformers before 5 know too.
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        text = json.dumps(settings, indent=2, ensure_ascii=False)
+        (directory / TOKENIZER_CONFIG_FILE).write_text(text + "\n")
     if contract is not None:
         contract.save(directory)
 

@@ -134,3 +134,22 @@ def load(
     except DataError as error:
         raise ContractError(f"{name}: {error}") from None
     return LoadedModel(Decoder(weights.config), weights.merged(), codec)
+
+
+class Origin(NamedTuple):
+    """Where a model comes from, for its card; empty where that is not known."""
+
+    base_model: str = ""  # id on the Hugging Face hub
+    license: str = ""  # as the hub names it, such as apache-2.0
+    notice: str = ""  # text of the NOTICE that goes with it
+
+
+_SMOLLM2 = ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")
+
+
+def origin_of(name: str, base_model: str = "", license: str = "") -> Origin:
+    """Where a model of that name comes from; what is given counts more than what is known."""
+    if name != SMOLLM2 and name not in EMBEDDED:
+        return Origin(base_model, license)
+    notice = (TOKENIZER / "NOTICE").read_text()
+    return Origin(base_model or _SMOLLM2[0], license or _SMOLLM2[1], notice)
