@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from toolprm_jax.annotation import corrupt
+from toolprm_jax.annotation import beam_command, corrupt
 from toolprm_jax.command import Parser, check_files, printable, run_command, whole_number
 from toolprm_jax.records import DataError
 
@@ -102,3 +103,12 @@ def test_integers_are_bounded(text: str, capsys: pytest.CaptureFixture[str]) -> 
     parser.add_argument("--limit", type=whole_number(1))
     assert run_command(parser, lambda args: 0, ["--limit", text]) == 2
     assert "--limit: expected an integer >= 1" in capsys.readouterr().err
+
+
+def test_annotation_on_beam_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    monkeypatch.delitem(sys.modules, "toolprm_jax.annotation.pipeline", raising=False)
+    assert beam_command.main(["--help"]) == 2
+    assert capsys.readouterr().err.strip().endswith("pip install 'toolprm-jax[beam]'")

@@ -1,4 +1,4 @@
-"""`toolprm-annotate-beam`: annotation on many machines, as an Apache Beam pipeline.
+"""Annotation on many machines, as an Apache Beam pipeline.
 
 The same function labels every row as in `toolprm-annotate`, and the same lines come out, in any
 order. Files may lie where Beam reads and writes: local, `gs://`, `s3://`.

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import qwix
 from jax import Array
 
 from ..records import DataError, read_json
@@ -84,6 +83,8 @@ def with_lora(config: DecoderConfig, lora: Lora) -> Decoder:
     `kernel_lora_b` `[r, out]` stand beside each `kernel`.
     """
     module_path = f".*({'|'.join(lora.targets)})"
+    import qwix  # with flax.nnx a second of imports that only training needs
+
     provider = qwix.LoraProvider(
         module_path=module_path, rank=lora.rank, alpha=lora.alpha, lora_a_initializer=_A_INIT
     )

@@ -68,7 +68,7 @@ def test_nothing_is_dropped_in_silence(
     assert [step["kind"] for step in whole["steps"]] == ["TOTAL_FINISH"]
     assert 0 < whole["score"] < 1
     assert (cut["completion"], cut["steps"], cut["score"]) == ('[{"name": "a', [], None)
-    assert cut["error"].startswith("byte 11: expected a string's character")
+    assert cut["error"].startswith("byte 12: expected a string's character")
     rejects = read(tmp_path / "scores.jsonl.rejects.jsonl")
     assert [(r["line"], r["completions"]) for r in rejects] == [(1, 2), (4, 0), (2, 1), (3, 1)]
     reasons = [r["reason"] for r in rejects]

@@ -1,0 +1,30 @@
+"""`toolprm-annotate-beam`, or what to install for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+      argv: the arguments; those of the process if None.
+
+    Returns:
+      The exit status: that of the pipeline, or 2 where Apache Beam is not installed.
+    """
+    try:
+        from .pipeline import main as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "apache_beam":
+            raise
+        text = "toolprm-annotate-beam: error: needs Apache Beam: pip install 'toolprm-jax[beam]'"
+        print(text, file=sys.stderr)
+        return 2
+    return run(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
