@@ -166,7 +166,9 @@ def shortest_closing(
 
     Source: our choice; Hart, Nilsson and Raphael, 1968 (A*).
     """
-    queries = np.full(_AT_ONCE, row, np.int32)
+    # Of one query, on the host: a program serves all batches, wherever their tables lie.
+    rules = jax.tree.map(lambda leaf: np.asarray(leaf)[row : row + 1], rules)
+    queries = np.zeros(_AT_ONCE, np.int32)
     start = _read(grammar, rules, queries, text)
     if start is None:
         return None
