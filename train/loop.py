@@ -241,6 +241,7 @@ def run(
         bar = stack.enter_context(
             tqdm(total=config.steps, initial=step, unit="step", mininterval=5.0)
         )
+        under_way: Metrics = {}
         stop = False
         while step < config.steps and not stop:
             if step + 1 == profile.start < profile.stop:
@@ -255,9 +256,12 @@ def run(
                 ) from None
             batch = to_device(counted.batch, layout, config.accumulation)
             state, metrics = steps.train(state, batch)
+            # One step runs while the next is made ready; the bar counts those that are over.
+            jax.block_until_ready(under_way)
+            bar.update(step - bar.n)
+            under_way = metrics
             interval.add(metrics, counted)
             step += 1
-            bar.update()
             if step == profile.stop - 1:
                 jax.block_until_ready(state)
                 _stop_trace()
@@ -279,6 +283,7 @@ def run(
                     last |= found
                 for write in writers:
                     write(step, last)
+                bar.update(step - bar.n)
                 bar.set_postfix_str(
                     " ".join(f"{k} {v:.4f}" for k, v in last.items() if k in _SHOWN)
                 )
