@@ -10,11 +10,10 @@ from toolprm_jax.command import Parser, add_format, whole_number
 from toolprm_jax.model import param_shardings
 from toolprm_jax.model.files import LoadedModel
 
+from ..core import MOST_TOKENS as MOST_TOKENS
 from ..host import load_told, search_mesh
 
-# XLA ends the process where the size of an array overflows, so sizes are bounded before it.
-MOST_ROWS = 1 << 16
-MOST_TOKENS = 1 << 20
+MOST_ROWS = 1 << 16  # as for `MOST_TOKENS`
 
 
 def add_records(parser: Parser, required: bool = True) -> None:

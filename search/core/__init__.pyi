@@ -2,6 +2,7 @@ from .allowed import Readers as Readers
 from .allowed import allowed_tokens as allowed_tokens
 from .allowed import is_strict as is_strict
 from .beam import beam_search as beam_search
+from .config import MOST_TOKENS as MOST_TOKENS
 from .config import Aggregate as Aggregate
 from .config import Execution as Execution
 from .config import SchemaUse as SchemaUse

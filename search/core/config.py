@@ -19,7 +19,7 @@ GrammarUse = Literal["free", "strict"]
 
 # XLA ends the process where the size of an array overflows, so sizes are bounded before it.
 _WIDEST = 1 << 10
-_LONGEST = 1 << 20
+MOST_TOKENS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ class SearchConfig:
     aggregate: Aggregate = "min"
     beta: Array | float = 0.0
     early_stop: bool = True
-    max_decisions: Annotated[int, Ge(1), Le(_LONGEST)] = 32
-    max_step_tokens: Annotated[int, Ge(1), Le(_LONGEST)] = 64
-    max_tokens: Annotated[int, Ge(1), Le(_LONGEST)] = 192
-    pool_size: Annotated[int, Ge(64), Le(_LONGEST)] = 1024
+    max_decisions: Annotated[int, Ge(1), Le(MOST_TOKENS)] = 32
+    max_step_tokens: Annotated[int, Ge(1), Le(MOST_TOKENS)] = 64
+    max_tokens: Annotated[int, Ge(1), Le(MOST_TOKENS)] = 192
+    pool_size: Annotated[int, Ge(64), Le(MOST_TOKENS)] = 1024
     labelled: tuple[int, ...] = tuple(Kind)
     stop_kinds: tuple[int, ...] = tuple(Kind)
     trace: bool = False

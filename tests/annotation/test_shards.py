@@ -182,11 +182,10 @@ def test_a_killed_run_goes_on_where_it_stopped(
     assert sorted([*done, *again]) == list(range(len(done) + len(again)))
 
 
-@pytest.mark.parametrize("change", ["options", "records", "rollouts", "damage"])
-def test_what_no_longer_holds_is_done_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+def stop_before_joining(
+    inputs: Mapping[str, str], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs, out = write_inputs(tmp_path), tmp_path / "steps.jsonl"
+    """A run that is stopped when all its parts are there."""
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -195,6 +194,14 @@ def test_what_no_longer_holds_is_done_again(
         patch.setattr("toolprm_jax.annotation.annotate.join", stop)
         with pytest.raises(KeyboardInterrupt):
             run(inputs, out)
+
+
+@pytest.mark.parametrize("change", ["options", "records", "rollouts", "damage"])
+def test_what_no_longer_holds_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    inputs, out = write_inputs(tmp_path), tmp_path / "steps.jsonl"
+    stop_before_joining(inputs, out, monkeypatch)
     options = {}
     if change == "options":
         options["options"] = shards.Options(ordered=True)
@@ -231,14 +238,7 @@ def test_a_damaged_part_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: tuple[bytes, bytes], damage: str
 ) -> None:
     inputs, out, kept = write_inputs(tmp_path), tmp_path / "steps.jsonl", tmp_path / "kept"
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("toolprm_jax.annotation.annotate.join", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run(inputs, out)
+    stop_before_joining(inputs, out, monkeypatch)
     parts = Path(f"{out}.parts")
     parts.rename(kept)
     files = sorted(path.name for path in kept.iterdir())

@@ -37,9 +37,11 @@ def respelled(text: str, dress: Dress) -> str:
 def _dressed(text: str, dress: Dress) -> list[Call]:
     """The calls of a completion that is whole in a dress; none where it is not."""
     data = text.encode("utf-8", "surrogatepass")
-    if not run(tables(dress), data, eot=True).accepted:
+    found = run(tables(dress), data, eot=True)
+    if not found.accepted:
         return []
-    return [Call(call.name or "", dict(call.pairs)) for call in parse_calls(tables(dress), data)]
+    calls = parse_calls(tables(dress), data, result=found)
+    return [Call(call.name or "", dict(call.pairs)) for call in calls]
 
 
 def _readings(text: str) -> Iterator[list[Call]]:
@@ -49,9 +51,7 @@ def _readings(text: str) -> Iterator[list[Call]]:
     with contextlib.suppress(ValueError, RecursionError):
         yield _openai(json.loads(text))
     for at, _ in zip(_LIST.finditer(text), range(_TRIES), strict=False):
-        data = text[at.start() :].encode("utf-8", "surrogatepass")
-        if run(tables("list"), data, eot=True).accepted:
-            yield _dressed(text[at.start() :], "list")
+        yield _dressed(text[at.start() :], "list")
 
 
 def _openai(value: Any) -> list[Call]:

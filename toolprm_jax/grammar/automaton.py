@@ -107,6 +107,11 @@ class Builder:
             mode = inner
         self.on(mode, text[-1:], target)
 
+    def otherwise(self, mode: int, like: int) -> None:
+        """Lets a mode do what another does on the bytes that it has no edge for."""
+        for context, own in enumerate(self.edges[mode]):
+            self.edges[mode][context] = self.edges[like][context] | own
+
     def utf8(self, bodies: Sequence[int], name: str) -> None:
         """Lets modes read any character above U+007F, strictly; the first comes after it."""
         site = self.sites[bodies[0]]

@@ -125,9 +125,7 @@ def _tool_call(builder: Builder, start: int, done: int) -> _Ends:
     builder.on(between, SPACE, between)
     spelled = [between, *(builder.ids[f"tag_next.{at}"] for at in range(1, len(_TAG_OPEN)))]
     for at, mode in enumerate(spelled):
-        other = builder.edges[late_modes[_TAG_OPEN[:at]]]
-        for context in range(NUM_CONTEXTS):
-            builder.edges[mode][context] = other[context] | builder.edges[mode][context]
+        builder.otherwise(mode, late_modes[_TAG_OPEN[:at]])
     for mode in ends:
         builder.on(mode, [EOT], done, events=(Kind.TOTAL_FINISH,))
     for mode in (*late_modes.values(), *spelled[1:]):
@@ -143,20 +141,16 @@ def _llama(builder: Builder, start: int, done: int) -> _Ends:
     text = builder.mode("prose", "valid UTF-8 text")
     call_open = call(builder, "", after_call, ("parameters", "arguments"))
     builder.text(text, "prose", {})
-    for context in range(NUM_CONTEXTS):
-        builder.edges[start][context].update(builder.edges[text][context])
     # Models that may also write code put this token first.
     builder.literal(start, b"<|python_tag|>", next_call, "python_tag")
     tag = [builder.ids[f"python_tag.{at}"] for at in range(1, len(b"<|python_tag|>"))]
-    for mode in tag:
-        for context in range(NUM_CONTEXTS):
-            own = builder.edges[mode][context]
-            builder.edges[mode][context] = builder.edges[text][context] | own
     for mode in (start, next_call, after_call):
         on(mode, SPACE, mode)
     for mode in (start, next_call):
         on(mode, b"{", call_open)
     on(after_call, b";", next_call)
+    for mode in (start, *tag):
+        builder.otherwise(mode, text)
     for mode in (start, text, *tag, after_call):
         on(mode, [EOT], done, events=(Kind.TOTAL_FINISH,))
     return _Ends({done}, set())
