@@ -59,6 +59,7 @@ def get_config() -> ConfigDict:
 
 def prm_config() -> ConfigDict:
     config = get_config()
+    config.sibling_weight = 0.0  # of the loss over right and wrong siblings; 0: the paper's
     config.data.dataset = ""  # of toolprm-annotate --tfds-dir; "": the files
     config.data.steps = ""
     config.data.heldout_steps = ""

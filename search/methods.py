@@ -138,7 +138,7 @@ class Samples(NamedTuple):
     status: Array  # int32[B, K], `Status`: STOPPED at the end of the list, or DEAD
 
 
-@partial(jax.jit, static_argnames=("model", "count", "max_tokens", "in_step"))
+@partial(jax.jit, static_argnames=("model", "count", "max_tokens", "max_lanes", "in_step"))
 def sample_rollouts(
     model: Decoder,
     params: Params,
@@ -149,6 +149,7 @@ def sample_rollouts(
     count: int,
     temperature: Array | float,
     max_tokens: int,
+    max_lanes: int = Execution.max_lanes,
     in_step: str = "",
     schema: StrictTables | None = None,
 ) -> Samples:
@@ -163,7 +164,8 @@ def sample_rollouts(
       count: K, completions per prompt; static.
       temperature: float32[].
       max_tokens: T, limit of a completion; static.
-      in_step: see `Execution`; static.
+      max_lanes: see `Execution`; static.
+      in_step: likewise.
       schema: from `make_strict`: only tokens are drawn that keep to these tools.
     """
     batch = prompts.tokens.shape[0]
@@ -180,7 +182,7 @@ def sample_rollouts(
         max_step_tokens=max_tokens,
         max_tokens=max_tokens,
         pool_size=size,
-        execution=Execution(patience=1.0, in_step=in_step),
+        execution=Execution(patience=1.0, max_lanes=max_lanes, in_step=in_step),
     )
     walkers = Walkers(
         nodes=zeros,

@@ -271,7 +271,8 @@ def build_steps(config: Config, mesh: Mesh, trainable: Trainable, codec: Codec) 
     layers, first = trainable.model.config.num_layers, config.lora.first_layer
     if first >= layers:
         raise DataError(f"lora.first_layer: expected one of {layers} layers, found {first}")
-    objective = make_objective(config.objective, trainable.model, codec.contract)
+    siblings = config.sibling_weight if config.objective == "prm" else 0.0
+    objective = make_objective(config.objective, trainable.model, codec.contract, siblings)
     evaluation = make_evaluation(config.objective, trainable.model, codec.contract)
     o = config.optimizer
     schedule = make_schedule(o.learning_rate, o.warmup_steps, config.steps, o.end_fraction)

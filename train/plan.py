@@ -43,7 +43,7 @@ def plan_training(config: Config, mesh: Mesh) -> tuple[Plan, dict[str, str]]:
     shape = (config.accumulation, rows, data.row_length)
     batch: Any = jax.tree.map(
         lambda dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(mesh)),
-        TreeBatch(*[np.int32] * 6, weights=np.float32),  # type: ignore[arg-type]
+        TreeBatch(*[np.int32] * 7, weights=np.float32),  # type: ignore[arg-type]
     )
     step: Any = steps.train
     lowered = step.lower(state, batch)

@@ -56,6 +56,7 @@ _CORPUS_INTEGERS: Mapping[str, tuple[int, int]] = {
     "data.seed": (0, _MOST),
     "data.groups": (1, _MOST),
 }
+_PRM_NUMBERS: Mapping[str, tuple[float, float]] = {"sibling_weight": (0.0, 1e6)}
 _CORPUS_NUMBERS: Mapping[str, tuple[float, float]] = {
     "data.records_share": (0.0, 1.0),
     "data.masked": (0.0, 1.0),
@@ -83,7 +84,7 @@ def check_config(config: Any) -> None:
             raise DataError(
                 f"{name}: expected an integer from {least} to {most}{zero}, found {value!r}"
             )
-    for name, (low, high) in {**_NUMBERS, **(_CORPUS_NUMBERS if is_lm else {})}.items():
+    for name, (low, high) in {**_NUMBERS, **(_CORPUS_NUMBERS if is_lm else _PRM_NUMBERS)}.items():
         value = _value(config, name)
         if type(value) not in (int, float) or not low <= value <= high:
             raise DataError(f"{name}: expected a number from {low} to {high}, found {value!r}")

@@ -72,13 +72,16 @@ class Trainable(NamedTuple):
         )
 
 
-def make_objective(name: str, model: Decoder, contract: Contract) -> Objective:
+def make_objective(
+    name: str, model: Decoder, contract: Contract, sibling_weight: float = 0.0
+) -> Objective:
     """The sums that an objective minimises.
 
     Args:
       name: `lm` (next token, over the edges of the trees) or `prm` (labels at markers).
       model: the decoder.
       contract: holds the ids of the two labels.
+      sibling_weight: of a PRM's loss over siblings.
 
     Raises:
       ValueError: an unknown name.
@@ -86,7 +89,9 @@ def make_objective(name: str, model: Decoder, contract: Contract) -> Objective:
     if name == "lm":
         return lambda params, batch: lm_sums(model, params, batch)
     if name == "prm":
-        return lambda params, batch: prm_sums(model, params, batch, contract.label_ids)
+        return lambda params, batch: prm_sums(
+            model, params, batch, contract.label_ids, sibling_weight
+        )
     raise ValueError(f"objective: expected lm or prm, got {name!r}")
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import jax
 from annotated_types import Ge
 
-from toolprm_jax.command import Parser, check_files, command, number, whole_number
+from toolprm_jax.command import Parser, add_fields, check_files, command, number, whole_number
 from toolprm_jax.progress import shown
 from toolprm_jax.records import write_resumable
 from toolprm_jax.tokens import TEMPLATES
 
+from ..core import Execution
 from ..host import digest_of, read_queries, rollouts
 from .options import MOST_ROWS, MOST_TOKENS, add_devices, add_records, load_spread
 
@@ -43,6 +44,7 @@ def parser() -> Parser:
         default="ignore",
         help="strict: draw only tokens after which the tools' schemas can still accept",
     )
+    add_fields(out, Execution, "max_lanes")
     add_devices(out)
     out.add_argument("--seed", type=whole_number(0), default=0)
     out.add_argument("--out", required=True, help="rollouts file to write")
@@ -65,7 +67,7 @@ def _rollout(args: argparse.Namespace) -> int:
     }
 
     def lines(skip: int) -> Iterator[dict[str, Any]]:
-        rest = rollouts(policy, records, skip=skip, **options)
+        rest = rollouts(policy, records, skip=skip, max_lanes=args.max_lanes, **options)
         return shown(rest, len(records), "record", done=skip)
 
     key = [digest_of(policy, records), options, jax.__version__, jax.default_backend()]

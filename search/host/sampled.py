@@ -12,6 +12,7 @@ import numpy as np
 from toolprm_jax.model.files import LoadedModel
 from toolprm_jax.records import Record, json_line, record_to_json
 
+from ..core import Execution
 from ..grammar import make_grammar
 from .batches import make_batches, record_keys
 from .rules import rules_of
@@ -30,6 +31,7 @@ def rollouts(
     max_shapes: int,
     skip: int = 0,
     tensor: int = 1,
+    max_lanes: int = Execution.max_lanes,
     schema: Literal["ignore", "strict"] = "ignore",
 ) -> Iterator[dict[str, Any]]:
     """Lines of a rollouts file, in the order of the records' prompt lengths.
@@ -45,6 +47,7 @@ def rollouts(
       max_shapes: how many prompt lengths are compiled at most.
       skip: leaves out so many lines at the start; the others are what they would be.
       tensor: devices that share the model; the records of a batch are spread over the others.
+      max_lanes: tokens that a device runs at once; changes no completion.
       schema: "strict" draws only tokens that keep to the record's tools.
 
     Raises:
@@ -76,6 +79,7 @@ def rollouts(
                 count=count,
                 temperature=temperature,
                 max_tokens=max_tokens,
+                max_lanes=max_lanes,
                 schema=tools,
             )
         )

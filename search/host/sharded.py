@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from toolprm_jax.model import Decoder, KeyValues, Params, make_mesh, param_shardings
 from toolprm_jax.records import DataError
 
-from ..core import SearchConfig, SearchOutput
+from ..core import Execution, SearchConfig, SearchOutput
 from ..decoder import Models, Prompts, prefill
 from ..grammar import Grammar, Rules, StrictTables
 from ..methods import Samples, sample_rollouts, search
@@ -129,7 +129,7 @@ def sharded_search(
     return mapped(models, keys, prompts, config, prefilled, schema)
 
 
-@partial(jax.jit, static_argnames=("mesh", "model", "count", "max_tokens"))
+@partial(jax.jit, static_argnames=("mesh", "model", "count", "max_tokens", "max_lanes"))
 def sharded_rollouts(
     mesh: Mesh,
     model: Decoder,
@@ -141,6 +141,7 @@ def sharded_rollouts(
     count: int,
     temperature: Array | float,
     max_tokens: int,
+    max_lanes: int = Execution.max_lanes,
     schema: StrictTables | None = None,
 ) -> Samples:
     """`sample_rollouts` on a mesh; a query's completions are the same on any.
@@ -155,9 +156,11 @@ def sharded_rollouts(
       count: K, completions per prompt; static.
       temperature: float32[].
       max_tokens: T, limit of a completion; static.
+      max_lanes: of a device; static.
       schema: from `place_queries`.
     """
-    fixed = {"count": count, "max_tokens": max_tokens, "in_step": _in_step(mesh)}
+    fixed = {"count": count, "max_tokens": max_tokens, "max_lanes": max_lanes}
+    fixed |= {"in_step": _in_step(mesh)}
 
     def sample(temperature: Array, schema: StrictTables | None, *arrays: Any) -> Samples:
         return sample_rollouts(model, *arrays, temperature=temperature, schema=schema, **fixed)

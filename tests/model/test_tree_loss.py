@@ -85,6 +85,7 @@ def as_samples(records: list[tuple[list[int], Rollouts]]) -> TreeBatch:
         parents=np.maximum(index - 1, 0),
         kinds=kinds,
         labels=labels,
+        starts=index,
         weights=weights,
     )
 

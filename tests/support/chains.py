@@ -21,6 +21,7 @@ def chain(tokens: np.ndarray, unweighted: int) -> TokenTree:
         parent_offsets=(index > 0).astype(np.int32),
         kinds=none,
         labels=none,
+        start_offsets=np.zeros(length, np.int32),
         weights=(index >= unweighted).astype(np.float32),
     )
 

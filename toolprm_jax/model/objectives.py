@@ -38,19 +38,72 @@ def step_logits(
     return pair[..., 1] - pair[..., 0]
 
 
-def prm_sums(model: Decoder, params: Params, batch: TreeBatch, label_ids: tuple[int, int]) -> Sums:
-    """Weighted sums of cross-entropy and hits over the labelled markers of a batch.
+def sibling_sums(logits_BxS: Array, batch: TreeBatch) -> Sums:
+    """How far right decisions stand above the wrong ones that follow the same token.
+
+    Every wrong marker is held against the right ones among its siblings, alike in weight.
+
+    Args:
+      logits_BxS: float32[B, S], of "+" against "-" at every token.
+      batch: arrays `[B, S]`.
 
     Returns:
-      float32 scalars: `loss` (nats), `weight`, `hits` (p >= 0.5 iff "+"), and `final_hits`,
-      `final_weight` over `TOTAL_FINISH` alone (the trajectory accuracy).
+      float32 scalars, all weighted as the wrong markers that have a right sibling are:
+      `sibling_loss`, -log sigmoid(right - wrong) (nats); `sibling_weight`; `sibling_hits`, the
+      share of the right siblings that stand above.
+
+    Source: our choice; choosing among siblings is what the search asks of a reward model.
+    """
+    marked = batch.weights > 0
+    right = marked & (batch.labels == 1)
+    wrong = marked & (batch.labels == 0)
+    # [B, S, S], a wrong one before a right one.
+    pairs = wrong[:, :, None] & right[:, None, :]
+    pairs &= batch.starts[:, :, None] == batch.starts[:, None, :]
+    counts = jnp.sum(pairs, axis=2)
+    weights = jnp.where(counts > 0, batch.weights / jnp.maximum(counts, 1), 0.0)
+    gaps = logits_BxS[:, None, :] - logits_BxS[:, :, None]
+
+    def total(x: Array) -> Array:
+        return jnp.sum(jnp.sum(jnp.where(pairs, x, 0.0), axis=2) * weights)
+
+    return {
+        "sibling_loss": total(jax.nn.softplus(-gaps)),
+        "sibling_weight": jnp.sum(jnp.where(counts > 0, batch.weights, 0.0)),
+        "sibling_hits": total((gaps > 0).astype(jnp.float32)),
+    }
+
+
+def prm_sums(
+    model: Decoder,
+    params: Params,
+    batch: TreeBatch,
+    label_ids: tuple[int, int],
+    sibling_weight: float = 0.0,
+) -> Sums:
+    """Weighted sums of cross-entropy and hits over the labelled markers of a batch.
+
+    Args:
+      model: the PRM.
+      params: its parameters.
+      batch: arrays `[B, S]`.
+      label_ids: ids of "-" and "+".
+      sibling_weight: of `sibling_sums`' loss, which is added to `loss`; 0 is the paper's.
+
+    Returns:
+      float32 scalars: `loss` (nats), `weight`, `hits` (p >= 0.5 iff "+"), `final_hits`,
+      `final_weight` over `TOTAL_FINISH` alone (the trajectory accuracy), and those of
+      `sibling_sums`.
     """
     logits = step_logits(model, params, batch, label_ids)
+    siblings = sibling_sums(logits, batch)
     sign = jnp.where(batch.labels == 1, 1.0, -1.0)
     hits = jnp.where((logits >= 0) == (batch.labels == 1), batch.weights, 0.0)
     final = batch.kinds == Kind.TOTAL_FINISH
+    loss = jnp.sum(jax.nn.softplus(-sign * logits) * batch.weights)
     return {
-        "loss": jnp.sum(jax.nn.softplus(-sign * logits) * batch.weights),
+        **siblings,
+        "loss": loss + sibling_weight * siblings["sibling_loss"],
         "weight": jnp.sum(batch.weights),
         "hits": jnp.sum(hits),
         "final_hits": jnp.sum(jnp.where(final, hits, 0.0)),
@@ -104,8 +157,12 @@ def lm_sums(model: Decoder, params: Params, batch: TreeBatch) -> Sums:
 
 
 def means(sums: Sums) -> dict[str, Array]:
-    """Sums to weighted means: `loss`, `accuracy` and, for a PRM, `trajectory_accuracy`."""
+    """Sums to weighted means: `loss`, `accuracy` and, for a PRM, those of whole trajectories and of
+    siblings.
+    """
     out = {"loss": sums["loss"] / sums["weight"], "accuracy": sums["hits"] / sums["weight"]}
     if "final_weight" in sums:
         out["trajectory_accuracy"] = sums["final_hits"] / jnp.maximum(sums["final_weight"], 1e-9)
+        weight = jnp.maximum(sums["sibling_weight"], 1e-9)
+        out["sibling_accuracy"] = sums["sibling_hits"] / weight
     return out

@@ -128,8 +128,10 @@ def prm_trees(
                 trees.append(builder.build())
                 builder = TreeBuilder()
             nodes = builder.add_path(path)
+            ends = sorted({len(prompt) - 1, *(marker[0] for marker in markers)})
+            starts = dict(zip(ends[1:], ends, strict=False)) | {ends[0]: ends[0]}
             for index, token, kind, label in markers:
-                builder.add_marker(nodes[index], token, kind, label)
+                builder.add_marker(nodes[index], token, kind, label, nodes[starts[index]])
     if len(builder):
         trees.append(builder.build())
     return trees, too_long

@@ -27,6 +27,7 @@ class TokenTree(NamedTuple):
     parent_offsets: IntArray  # [S] index minus the parent's index; 0 at a root
     kinds: IntArray  # [S] decision kind of a marker, -1 elsewhere
     labels: IntArray  # [S] 1 for "+", 0 for "-", -1 where there is no label
+    start_offsets: IntArray  # [S] index minus that of the token a marker's decision follows, or 0
     weights: FloatArray  # [S]
 
 
@@ -39,6 +40,7 @@ class TreeBatch(NamedTuple):
     parents: IntArray  # [B, S] index of the parent; its own index at a root
     kinds: IntArray  # [B, S] decision kind of a marker, -1 elsewhere
     labels: IntArray  # [B, S] 1 for "+", 0 for "-", -1 where there is no label
+    starts: IntArray  # [B, S] index of the token that a marker's decision follows; else its own
     weights: FloatArray  # [B, S]
 
 
@@ -50,6 +52,7 @@ class TreeBuilder:
         self._parents: list[int] = []
         self._kinds: list[int] = []
         self._labels: list[int] = []
+        self._starts: list[int] = []
         self._weights: list[float] = []
         self._children: list[dict[tuple[int, int, int], int]] = []
 
@@ -73,6 +76,7 @@ class TreeBuilder:
         self._parents.append(parent)
         self._kinds.append(kind)
         self._labels.append(label)
+        self._starts.append(node)
         self._weights.append(0.0)
         self._children.append({})
         if parent >= 0:
@@ -98,14 +102,25 @@ class TreeBuilder:
             nodes.append(node)
         return nodes
 
-    def add_marker(self, node: int, token: int, kind: int, label: int) -> int:
+    def add_marker(
+        self, node: int, token: int, kind: int, label: int, start: int | None = None
+    ) -> int:
         """Hangs a labelled marker leaf on `node`; identical leaves merge, their weights add up.
+
+        Args:
+          node: of the token that closes the decision.
+          token: the marker.
+          kind: of the decision.
+          label: 1 for "+", 0 for "-".
+          start: node of the token that the decision follows; leaves with one start are siblings,
+            those without one have none.
 
         Returns:
           The leaf's node.
         """
         leaf = self._child(node, token, kind, label)
         self._weights[leaf] += 1.0
+        self._starts[leaf] = leaf if start is None else start
         return leaf
 
     def new_nodes(self, tokens: Sequence[int], markers: Iterable[tuple[int, int, int, int]]) -> int:
@@ -149,6 +164,7 @@ class TreeBuilder:
         for node in reversed(order[1:]):
             sizes[self._parents[node]] += sizes[node]
         parents = np.asarray([self._parents[node] for node in order], np.int32)
+        starts = index_of[[self._starts[node] for node in order]]
         parent_index = np.where(parents < 0, np.arange(size), index_of[np.maximum(parents, 0)])
 
         def column(values: Sequence[float], dtype: type) -> np.ndarray:
@@ -161,6 +177,7 @@ class TreeBuilder:
             parent_offsets=(np.arange(size) - parent_index).astype(np.int32),
             kinds=column(self._kinds, np.int32),
             labels=column(self._labels, np.int32),
+            start_offsets=(np.arange(size) - starts).astype(np.int32),
             weights=column(self._weights, np.float32),
         )
 
@@ -186,6 +203,7 @@ def to_batch(rows: TokenTree) -> TreeBatch:
         parents=index - rows.parent_offsets,
         kinds=np.where(padding, -1, rows.kinds).astype(np.int32),
         labels=np.where(padding, -1, rows.labels).astype(np.int32),
+        starts=index - rows.start_offsets,
         weights=rows.weights,
     )
 
@@ -193,7 +211,7 @@ def to_batch(rows: TokenTree) -> TreeBatch:
 def empty_rows(rows: int, row_length: int) -> TreeBatch:
     """Rows `[B, S]` that hold nothing but padding."""
     zeros = np.zeros((rows, row_length), np.int32)
-    return to_batch(TokenTree(*[zeros] * 6, weights=zeros.astype(np.float32)))
+    return to_batch(TokenTree(*[zeros] * 7, weights=zeros.astype(np.float32)))
 
 
 def pack(trees: Iterable[TokenTree], row_length: int) -> TreeBatch:
