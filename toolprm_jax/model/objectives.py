@@ -157,9 +157,7 @@ def lm_sums(model: Decoder, params: Params, batch: TreeBatch) -> Sums:
 
 
 def means(sums: Sums) -> dict[str, Array]:
-    """Sums to weighted means: `loss`, `accuracy` and, for a PRM, those of whole trajectories and of
-    siblings.
-    """
+    """Sums to weighted means: `loss`, `accuracy`, and a PRM's of trajectories and siblings."""
     out = {"loss": sums["loss"] / sums["weight"], "accuracy": sums["hits"] / sums["weight"]}
     if "final_weight" in sums:
         out["trajectory_accuracy"] = sums["final_hits"] / jnp.maximum(sums["final_weight"], 1e-9)
