@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -36,18 +35,22 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARD = 3000  # bytes: some 12 shards
 
 
-def write_inputs(folder: Path, count: int = 60) -> dict[str, str]:
-    """Records and shuffled rollouts with every sort of trouble."""
+def write_inputs(folder: Path, count: int = 60, padding: int = 0) -> dict[str, str]:
+    """Records and shuffled rollouts with every sort of trouble, `padding` bytes longer each."""
     rng = random.Random(0)
     records: list[Any] = []
     rollouts: list[Any] = []
     for i in range(count):
         tools = [{"name": f"f{i % 7}", "description": f"d{i % 7}", "parameters": {"a": {}}}]
         gold = [{"name": f"f{i % 7}", "arguments": {"a": i}}]
-        records.append({"id": f"r{i}", "query": "é" * (i % 5 + 1), "tools": tools, "answers": gold})
+        query = "é" * (i % 5 + 1) + "q" * padding
+        records.append({"id": f"r{i}", "query": query, "tools": tools, "answers": gold})
         wrong = [{"name": f"f{i % 7}", "arguments": {"a": i + 1}}]
         completions = [json.dumps(gold), json.dumps(wrong), "[]", f"no {'é' * i}"]
-        rollouts.append({"id": f"r{i}", "completions": completions, "token_ids": [[1, i]] * 4})
+        note = {"note": "n" * padding} if padding else {}
+        rollouts.append(
+            {"id": f"r{i}", "completions": completions, "token_ids": [[1, i]] * 4} | note
+        )
     rng.shuffle(rollouts)
     rollouts[3:3] = ["{", "", {"id": "absent", "completions": ["[]", "[]"]}, {"completions": ["x"]}]
     rollouts.append({"id": "r1", "completions": ["[]"]})  # an id may occur again
@@ -300,19 +303,33 @@ def test_a_line_with_a_hostile_id_rejects_that_line_only(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
-    def peak(count: int) -> int:
+    """In processes of their own: what this one holds, such as interned names, moves its peak.
+
+    Not by `ru_maxrss`, which remembers the process before `exec`.
+    """
+    program = (
+        "import re, sys\n"
+        "from toolprm_jax.annotation.annotate import annotate\n"
+        "records, rollouts, out = sys.argv[1:]\n"
+        "annotate(records, rollouts, out, workers=1, shard_bytes=1 << 19)\n"
+        "print(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1])\n"
+    )
+
+    def peak(count: int) -> tuple[int, int]:
+        """Bytes of the input, and the most that were in memory at once."""
         folder = tmp_path / str(count)
         folder.mkdir()
-        inputs = write_inputs(folder, count)
-        tracemalloc.start()
-        run(inputs, folder / "steps.jsonl")
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most
+        inputs = write_inputs(folder, count, padding=60_000)
+        command = [sys.executable, "-c", program, *inputs.values(), str(folder / "steps.jsonl")]
+        done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+        size = sum(Path(path).stat().st_size for path in inputs.values())
+        return size, 1024 * int(done.stdout)
 
-    peak(20)  # what is loaded once
-    assert peak(480) < 1.3 * peak(120)
+    (few, small), (many, large) = peak(20), peak(320)
+    assert many - few > 30e6
+    assert large - small < 0.1 * (many - few)
 
 
 def test_counts_of_shards_add_up(tmp_path: Path) -> None:
