@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toolprm_jax.annotation import exact_match
+from toolprm_jax.annotation import F1Counts, exact_match, f1_counts
 from toolprm_jax.command import Parser, add_format, check_files, command, printable
 from toolprm_jax.records import (
     Call,
@@ -23,11 +23,12 @@ from toolprm_jax.records import (
     read_rows,
 )
 
-from ..report import bootstrap_interval, write_json
+from ..report import bootstrap_interval, bootstrap_statistic, f1_scores, write_json
 
 _SHOWN = 5  # problems that the terminal lists; the output file lists all
 
-METRICS: Mapping[str, Callable[[Record, Sequence[Call]], bool]] = {"exact": exact_match}
+# "exact" keeps to BFCL's own rules where the gold is BFCL's; "f1" is told beside it.
+METRICS = ("exact", "f1")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Evaluation:
     correct: np.ndarray  # bool [Q]
     problems: tuple[Problem, ...]
     unfinished: int  # answers that the search itself flagged as unfinished
+    counts: np.ndarray  # int [Q, 6], `F1Counts` of each
 
 
 def _answer_problem(row: Row) -> str | None:
@@ -109,15 +111,12 @@ def read_answers(path: str | Path, rejects: Rejects | None = None) -> list[Given
     return answers
 
 
-def evaluate(
-    records: Sequence[Record], answers: Sequence[GivenAnswer], metric: str = "exact"
-) -> Evaluation:
+def evaluate(records: Sequence[Record], answers: Sequence[GivenAnswer]) -> Evaluation:
     """Compares answers with the gold calls; a record without an answer counts as wrong.
 
     Args:
       records: those without gold are reported and not counted.
       answers: in any order; of several with one id the first counts.
-      metric: a key of `METRICS`.
 
     Returns:
       The verdict per record that has gold, and every problem found.
@@ -125,7 +124,6 @@ def evaluate(
     Raises:
       DataError: no record has gold calls, or no answer belongs to one that has.
     """
-    judge = METRICS[metric]
     problems: list[Problem] = []
     known = {record.id for record in records}
     by_id: dict[str, GivenAnswer] = {}
@@ -140,6 +138,7 @@ def evaluate(
             by_id[answer.id] = answer
     ids: list[str] = []
     correct: list[bool] = []
+    counts: list[F1Counts] = []
     for record in records:
         answer = by_id.get(record.id)
         if record.answers is None:
@@ -149,7 +148,9 @@ def evaluate(
             problems.append(Problem("missing", record.id, f"{record.id} isn't answered: wrong"))
         ids.append(record.id)
         # Without calls, an unfinished answer would be right where no call is.
-        correct.append(answer is not None and answer.finished and judge(record, answer.calls))
+        finished = answer is not None and answer.finished
+        correct.append(finished and exact_match(record, answer.calls))
+        counts.append(f1_counts(record, answer.calls if finished else None))
     if not ids:
         raise DataError("no record has gold calls to compare with")
     if not by_id.keys() & set(ids):
@@ -159,7 +160,19 @@ def evaluate(
         correct=np.array(correct, dtype=np.bool_),
         problems=tuple(problems),
         unfinished=sum(not by_id[id_].finished for id_ in ids if id_ in by_id),
+        counts=np.array(counts, dtype=np.int64),
     )
+
+
+def _f1(counts: np.ndarray) -> dict[str, float]:
+    """F1 of names and of arguments over all queries, with intervals."""
+    found = f1_scores(counts.sum(axis=0))
+    low, high = bootstrap_statistic(counts, f1_scores)
+    return {
+        f"f1_{of}{end}": float(values[place])
+        for place, of in enumerate(("names", "arguments"))
+        for end, values in (("", found), ("_low", low), ("_high", high))
+    }
 
 
 def summary(evaluation: Evaluation, metric: str, methods: Sequence[str]) -> dict[str, Any]:
@@ -176,6 +189,7 @@ def summary(evaluation: Evaluation, metric: str, methods: Sequence[str]) -> dict
         "accuracy": float(evaluation.correct.mean()),
         "ci_low": low,
         "ci_high": high,
+        **(_f1(evaluation.counts) if metric == "f1" else {}),
         "unfinished": evaluation.unfinished,
         "problems": problems,
         "per_query": dict(zip(evaluation.ids, evaluation.correct.tolist(), strict=True)),
@@ -197,21 +211,22 @@ def _evaluate(args: argparse.Namespace) -> int:
         ids = {answer.id for answer in answers}
         records = [record for record in records if record.id in ids]
     try:
-        found = evaluate(records, answers, args.metric)
+        found = evaluate(records, answers)
     except DataError as error:
         raise DataError(f"{error}; {rejected[0].reason}" if rejected else str(error)) from None
     problems = (*rejected, *found.problems)
     methods = sorted({answer.method for answer in answers if answer.method})
-    result = summary(
-        Evaluation(found.ids, found.correct, problems, found.unfinished), args.metric, methods
-    )
+    result = summary(replace(found, problems=problems), args.metric, methods)
     if args.out:
         write_json(args.out, result)
     print(
-        f"{args.metric}: {result['correct']} of {result['queries']} right, "
+        f"exact: {result['correct']} of {result['queries']} right, "
         f"accuracy {result['accuracy']:.4f} "
         f"(95 % interval {result['ci_low']:.4f} to {result['ci_high']:.4f})"
     )
+    for of in ("names", "arguments") if args.metric == "f1" else ():
+        value, low, high = (result[f"f1_{of}{end}"] for end in ("", "_low", "_high"))
+        print(f"F1 of {of}: {value:.4f} (95 % interval {low:.4f} to {high:.4f})")
     if found.unfinished:
         print(f"unfinished answers: {found.unfinished}")
     missing = sum(problem.kind == "missing" for problem in found.problems)
@@ -237,7 +252,9 @@ def parser() -> Parser:
     out.add_argument("--answers", required=True, help="answers file, JSON lines")
     out.add_argument("--records", required=True, help="records file, with gold calls")
     add_format(out)
-    out.add_argument("--metric", default="exact", choices=sorted(METRICS), help="what is right")
+    out.add_argument(
+        "--metric", default="exact", choices=METRICS, help="f1: that of names and arguments too"
+    )
     out.add_argument(
         "--answered",
         action="store_true",

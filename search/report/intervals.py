@@ -1,6 +1,8 @@
-"""Bootstrap intervals of accuracies and of their differences."""
+"""Accuracies, their differences and F1 scores with bootstrap intervals."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -45,6 +47,34 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def bootstrap_statistic(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    seed: int = 0,
+    resamples: int = 10_000,
+    level: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile bootstrap interval of a function of sums over queries.
+
+    Args:
+      values: `[Q, K]`, what each query adds to the sums.
+      statistic: of sums `[R, K]`, one row a resample.
+      seed: of the resampling.
+      resamples: R, number of bootstrap samples.
+      level: coverage, a probability.
+
+    Returns:
+      The lower and the upper end, in the shape of one statistic.
+
+    Source: our choice.
+    """
+    rng = np.random.default_rng(seed)
+    # How often each query is drawn is all that a sum needs.
+    drawn = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
+    low, high = (1 - level) / 2, (1 + level) / 2
+    return tuple(np.quantile(statistic(drawn @ values), [low, high], axis=0))  # type: ignore[return-value]
+
+
 def paired_bootstrap(
     a: np.ndarray, b: np.ndarray, seed: int = 0, resamples: int = 10_000, level: float = 0.95
 ) -> tuple[float, float, float]:
@@ -70,3 +100,17 @@ def paired_bootstrap(
         raise ValueError(f"expected the same queries, got shapes {first.shape} and {second.shape}")
     low, high = bootstrap_interval(first - second, seed, resamples, level)
     return float(np.mean(first - second)), low, high
+
+
+def f1_scores(counts: np.ndarray) -> np.ndarray:
+    """F1 of names and of arguments.
+
+    Args:
+      counts: `[..., 6]`, sums of `toolprm_jax.annotation.F1Counts`.
+
+    Returns:
+      float64 `[..., 2]`: of names, of arguments; 0 where nothing is right.
+    """
+    right, given, gold = (np.asarray(counts, np.float64)[..., k::3] for k in range(3))
+    # 2PR / (P + R), with P = right / given and R = right / gold.
+    return np.where(right > 0, 2 * right / np.maximum(given + gold, 1), 0.0)

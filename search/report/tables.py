@@ -96,12 +96,16 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     title = f"{' / '.join(f'{count:,}' for count in counts)} queries, intervals at 95 %"
     table = Table(title=title if counts else None, title_style="italic", header_style="bold")
     table.add_column("method", no_wrap=True)
+    more = [key for key in ("judge", "schema") if any(key in row for row in checked)]
+    for name in more:
+        table.add_column(name, no_wrap=True)
     for name in ("N", "M", "accuracy %", "diff vs greedy", "policy tokens", "PRM tokens", "s"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in checked:
         diff = "diff" in row
         table.add_row(
             row["method"],
+            *(str(row.get(key, "")) for key in more),
             str(row["num_beams"]),
             str(row["beam_width"]),
             _interval(row, ("accuracy", "ci_low", "ci_high"), ".1f"),
@@ -109,7 +113,7 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{row['policy_tokens']:,}",
             f"{row['prm_tokens']:,}",
             f"{row['seconds']:.1f}",
-            style="bold" if diff else None,
+            style="bold" if row["method"] == "fine_grained" else None,
         )
     return table
 

@@ -1,4 +1,4 @@
-"""The demo's table over whole test sets, resumable: the numbers in the README.
+"""Every method over whole test sets, resumable: the numbers in the README and docs/results.md.
 
 python -m search.studies.compare --runs runs/compare [--data FOLDER] [--out results/compare.json]
 """
@@ -6,9 +6,11 @@ python -m search.studies.compare --runs runs/compare [--data FOLDER] [--out resu
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,42 +21,111 @@ from rich.console import Console
 from toolprm_jax.annotation import exact_match
 from toolprm_jax.cache import keep_programs
 from toolprm_jax.command import Parser, check_files, command, whole_number
+from toolprm_jax.model.files import LoadedModel
 from toolprm_jax.progress import Progress
-from toolprm_jax.records import DataError, Record, read_records, read_rows, write_resumable
+from toolprm_jax.records import (
+    DataError,
+    Record,
+    read_json,
+    read_records,
+    read_rows,
+    write_resumable,
+)
 from toolprm_jax.toolworld import masked_corpus
 
-from ..host import Searcher, digest_of, load_pair
+from ..core import SearchConfig
+from ..host import ModelPair, Searcher, digest_of, load_told
+from ..methods import GUIDED, METHODS, Method
 from ..report import results_table, write_results
 from .demo import COMPARED, CONFIG, SEED, result_row
 
-QUERIES = 500  # of the corpus
-# Name -> file below --data.
+QUERIES = 500  # of a set, at most
+# Long enough for the parallel calls of the real sets.
+LONG = replace(CONFIG, max_tokens=256, max_step_tokens=64)
+
+
+class Source(NamedTuple):
+    """Where a data set lies below --data, and which of its records are the test part."""
+
+    file: str
+    first: int = 0  # those before it are trained on
+    max_shapes: int = 2  # prompt lengths that are compiled
+
+
 DATA_SETS = {
-    "bfcl_simple": "bfcl/BFCL_v4_simple_python.json",
-    "toolalpaca": "toolalpaca/toolalpaca_114.json",
+    "bfcl_simple": Source("bfcl/BFCL_v4_simple_python.json"),
+    "bfcl_multiple": Source("bfcl/BFCL_v4_multiple.json"),
+    "bfcl_parallel": Source("bfcl/BFCL_v4_parallel.json"),
+    "bfcl_irrelevance": Source("bfcl/BFCL_v4_irrelevance.json"),
+    "toolalpaca": Source("toolalpaca/toolalpaca_114.json", max_shapes=3),
+    "seal_tools": Source("seal-tools/seal_tools.jsonl", first=1300),
 }
+CORPUS = "toolworld"
 
 
-class Part(NamedTuple):
-    """One data set of the comparison."""
+class Setting(NamedTuple):
+    """One row of the table, but for its data set."""
 
-    name: str
-    records: list[Record]
-    max_shapes: int  # prompt lengths that are compiled
+    method: Method
+    judge: str  # "none" for methods that ask none
+    num_beams: int
+    beam_width: int
+    schema: Any
+
+    @property
+    def name(self) -> str:
+        """What its file is called."""
+        size = f"{self.num_beams}x{self.beam_width}"
+        return "-".join((self.method, self.judge, size, self.schema))
+
+    @property
+    def config(self) -> SearchConfig:
+        """What a searcher is made with."""
+        n, m = self.num_beams, self.beam_width
+        return replace(LONG, num_beams=n, beam_width=m, schema=self.schema)
 
 
-def parts(data: str | None, limit: int) -> list[Part]:
-    """The data sets: held-out queries of the corpus, and real ones where their folder is given.
+def settings(args: argparse.Namespace, judges: Sequence[str]) -> list[Setting]:
+    """The settings that are asked for, greedy first; methods without a judge come once."""
+    methods = sorted(dict.fromkeys(args.methods), key=lambda method: method != "greedy")
+    found = [
+        Setting(method, judge if method in GUIDED else "none", n, m, schema)
+        for schema, judge, method in itertools.product(args.schemas, judges, methods)
+        for n, m in (args.sizes if method != "greedy" else args.sizes[:1])
+    ]
+    return list(dict.fromkeys(found))
+
+
+def data_set(name: str, data: str | None, limit: int) -> list[Record]:
+    """The test records of a set.
 
     Raises:
-      DataError: a file is missing.
+      DataError: its file is missing, or a record has no answers to compare with.
     """
-    out = [Part("toolworld", list(masked_corpus(SEED, "heldout", min(limit, QUERIES))), 2)]
-    if data is not None:
-        for name, file in DATA_SETS.items():
-            records = list(read_records(Path(data) / file))[:limit]
-            out.append(Part(name, records, 3))
-    return out
+    if name == CORPUS:
+        return list(masked_corpus(SEED, "heldout", limit))
+    source = DATA_SETS[name]
+    if data is None:
+        raise DataError(f"--sets: {name} needs --data")
+    rows = read_records(Path(data) / source.file)
+    records = list(itertools.islice(rows, source.first, source.first + limit))
+    if any(record.answers is None for record in records):
+        raise DataError(f"{name}: a record has no answers to compare with")
+    return records
+
+
+def _size(text: str) -> tuple[int, int]:
+    numbers = text.split("x")
+    if len(numbers) != 2 or not all(n.isascii() and n.isdigit() and int(n) for n in numbers):
+        raise argparse.ArgumentTypeError(f"expected NxM, as in 4x4, found {text!r}")
+    return int(numbers[0]), int(numbers[1])
+
+
+def _judge(text: str) -> tuple[str, str]:
+    name, equals, model = text.partition("=")
+    if not (name.isidentifier() and equals and model) or name == "none":
+        raise argparse.ArgumentTypeError(f"expected NAME=MODEL, found {text!r}")
+    return name, model
 
 
 def parser() -> Parser:
@@ -62,36 +133,87 @@ def parser() -> Parser:
     out = Parser(
         "python -m search.studies.compare",
         "Compares the search methods over whole test sets. Killed at any time, the same command "
-        "goes on where it stopped.",
+        "goes on where it stopped; rows of other settings in the table are kept.",
     )
-    out.add_argument("--data", help="folder with bfcl/ and toolalpaca/; without it the corpus only")
-    out.add_argument("--limit", type=whole_number(1), default=QUERIES, help="queries a set at most")
+    out.add_argument("--data", help="folder with bfcl/, toolalpaca/ and seal-tools/")
+    sets = (CORPUS, *DATA_SETS)
+    out.add_argument(
+        "--sets", nargs="+", choices=sets, help="all of them; without --data the first"
+    )
+    out.add_argument("--methods", nargs="+", choices=METHODS, default=list(COMPARED))
+    out.add_argument(
+        "--schemas", nargs="+", choices=("ignore", "prune", "strict"), default=["ignore"]
+    )
+    out.add_argument("--sizes", nargs="+", type=_size, default=[(4, 4)], help="N and M, as NxM")
     out.add_argument("--policy", default="embedded:policy", help="a model")
-    out.add_argument("--prm", default="embedded:prm", help="its reward model")
+    out.add_argument(
+        "--judges",
+        nargs="+",
+        type=_judge,
+        default=[("toolprm", "embedded:prm")],
+        metavar="NAME=MODEL",
+        help="reward models, with the names that they have in the table",
+    )
+    out.add_argument("--limit", type=whole_number(1), default=QUERIES, help="queries a set at most")
     out.add_argument("--batch-size", type=whole_number(1), default=24)
     out.add_argument("--runs", default="runs/compare", help="directory for what is done so far")
     out.add_argument("--out", default="results/compare.json", help="table to write")
     return out
 
 
-def _lines(
-    searcher: Searcher, part: Part, batch_size: int, bar: Progress, skip: int
-) -> Iterator[dict[str, Any]]:
-    """One line a batch: what every method answered, whether it is right, what it cost."""
-    for found in searcher.batches(
-        part.records,
-        {method: searcher.config_of(method) for method in COMPARED},
-        seed=0,
-        batch_size=batch_size,
-        max_shapes=part.max_shapes,
-        skip=skip,
-        bar=bar,
-    ):
-        indices = next(iter(found.values())).indices
-        yield {
-            "records": [part.records[index].id for index in indices],
-            "methods": {
-                method: {
+class Found(NamedTuple):
+    """What a setting made of a data set."""
+
+    correct: np.ndarray  # bool[Q], in the order of the records
+    cost: Counter[str]
+    flags: Counter[str]
+    seconds: float
+
+
+def read_found(path: Path) -> Found:
+    """Reads what `_lines` wrote."""
+    cost: Counter[str] = Counter()
+    flags: Counter[str] = Counter()
+    seconds, correct = 0.0, {}
+    for row in read_rows(path):
+        line: Any = row.value
+        seconds += line["seconds"]
+        correct |= dict(zip(line["places"], line["correct"], strict=True))
+        for answer in line["answers"]:
+            cost.update(answer["cost"])
+            flags.update(answer.get("flags", ()))
+            flags["no_call"] += not answer["calls"]
+    return Found(np.asarray([correct[place] for place in sorted(correct)]), cost, flags, seconds)
+
+
+def _searched(
+    searcher: Searcher,
+    setting: Setting,
+    name: str,
+    records: Sequence[Record],
+    args: argparse.Namespace,
+) -> Found:
+    """What a setting makes of a data set; of a run that was stopped only the rest is searched."""
+    method, pair = setting.method, searcher.pair
+    config = searcher.config_of(method)
+    key: list[Any] = [digest_of(one, records) for one in (pair.policy, pair.prm) if one]
+    key += [str(config), args.batch_size, jax.__version__, jax.default_backend()]
+    with Progress(len(records), "answer") as bar:
+
+        def lines(skip: int) -> Iterator[dict[str, Any]]:
+            bar.update(min(skip * args.batch_size, len(records)))
+            for batch in searcher.batches(
+                records,
+                {method: config},
+                seed=0,
+                batch_size=args.batch_size,
+                max_shapes=DATA_SETS[name].max_shapes if name in DATA_SETS else 2,
+                skip=skip,
+                bar=bar,
+            ):
+                mine = batch[method]
+                yield {
+                    "places": mine.indices,
                     "seconds": mine.spent.seconds,
                     "answers": [answer.to_json() for answer in mine.answers],
                     "correct": [
@@ -99,71 +221,71 @@ def _lines(
                         for answer in mine.answers
                     ],
                 }
-                for method, mine in found.items()
-            },
-        }
+
+        path = Path(args.runs, name, f"{setting.name}.jsonl")
+        write_resumable(path, key, lines)
+    return read_found(path)
 
 
-def table_rows(searcher: Searcher, part: Part, path: Path) -> list[dict[str, Any]]:
-    """Rows of the table from the lines of a data set that is done."""
-    totals: dict[str, Counter[str]] = {method: Counter() for method in COMPARED}
-    seconds: Counter[str] = Counter()
-    correct: dict[str, list[bool]] = {method: [] for method in COMPARED}
-    for row in read_rows(path):
-        line: Any = row.value
-        for method, found in line["methods"].items():
-            seconds[method] += found["seconds"]
-            correct[method] += found["correct"]
-            for answer in found["answers"]:
-                totals[method].update(answer["cost"])
-    verdicts = {method: np.asarray(values) for method, values in correct.items()}
-    return [
-        {
-            "dataset": part.name,
-            **result_row(
-                method,
-                searcher.config_of(method),
-                verdicts[method],
-                verdicts["greedy"],
-                totals[method],
-                seconds[method],
-            ),
-        }
-        for method in COMPARED
-    ]
+def table_row(setting: Setting, name: str, mine: Found, greedy: Found | None) -> dict[str, Any]:
+    """One row of the table; with the difference from greedy under the same schema, where known."""
+    config = setting.config
+    base = None if greedy is None or setting.method == "greedy" else greedy.correct
+    return {
+        "dataset": name,
+        **result_row(setting.method, config, mine.correct, mine.cost, mine.seconds, base),
+        "judge": setting.judge,
+        "schema": setting.schema,
+        "metric": "exact",
+        "no_call": mine.flags["no_call"],
+        "flags": {flag: n for flag, n in mine.flags.items() if flag != "no_call"},
+    }
+
+
+_KEY = ("dataset", "method", "judge", "num_beams", "beam_width", "schema", "metric")
+
+
+def _merged(out: Path, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the table as it was, those that are new in the place of their old ones."""
+    old: Any = read_json(out) if out.exists() else []
+    if not isinstance(old, list) or not all(isinstance(row, dict) for row in old):
+        raise DataError(f"{out}: expected the table of an earlier comparison")
+    by_key = {tuple(row.get(key) for key in _KEY): row for row in [*old, *rows]}
+    order = [CORPUS, *DATA_SETS]
+    return sorted(by_key.values(), key=lambda row: order.index(row["dataset"]))
 
 
 def _compare(args: argparse.Namespace) -> int:
-    files: dict[str, str | None] = {}
-    if args.data is not None:
-        files = {f"data {name}": str(Path(args.data) / file) for name, file in DATA_SETS.items()}
+    sets = args.sets or [CORPUS, *(DATA_SETS if args.data else ())]
+    given = [name for name in sets if name != CORPUS and args.data]
+    files = {f"data {name}": str(Path(args.data) / DATA_SETS[name].file) for name in given}
     check_files(files, {"out": args.out})
+    judges = dict(args.judges)
+    wanted = settings(args, list(judges))
+    records = {name: data_set(name, args.data, args.limit) for name in sets}
+    _merged(Path(args.out), [])  # before the work, which takes long
     keep_programs()
-    searcher = Searcher(load_pair(args.policy, args.prm), CONFIG)
-    pair = searcher.pair
-    root = Path(args.runs)
-    rows: list[dict[str, Any]] = []
-    for part in parts(args.data, args.limit):
-        if any(record.answers is None for record in part.records):
-            raise DataError(f"{part.name}: a record has no answers to compare with")
-        path = root / f"{part.name}.jsonl"
-        key = [
-            *(digest_of(loaded, part.records) for loaded in (pair.policy, pair.prm) if loaded),
-            *(str(CONFIG), args.batch_size, COMPARED, jax.__version__, jax.default_backend()),
-        ]
-        print(part.name, file=sys.stderr)
-        with Progress(len(part.records) * len(COMPARED), "answer") as bar:
-
-            def lines(skip: int, part: Part = part, bar: Progress = bar) -> Iterator[Any]:
-                bar.update(min(skip * args.batch_size, len(part.records)) * len(COMPARED))
-                return _lines(searcher, part, args.batch_size, bar, skip)
-
-            write_resumable(path, key, lines)
-        rows += table_rows(searcher, part, path)
-        write_results(args.out, rows)
-    for part in dict.fromkeys(row["dataset"] for row in rows):
-        print(part)
-        Console(width=110).print(results_table([r for r in rows if r["dataset"] == part]))
+    policy = load_told(args.policy)
+    judge: LoadedModel | None = None
+    found: dict[tuple[str, Any], Found] = {}  # of greedy by data set and schema
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in sets}
+    for before, setting in zip([None, *wanted], wanted, strict=False):
+        if setting.judge == "none":
+            judge = None
+        elif before is None or before.judge != setting.judge:  # one at a time in memory
+            judge = load_told(judges[setting.judge])
+        pair = ModelPair(policy, judge, setting.judge)
+        searcher = Searcher(pair, setting.config, method=setting.method)
+        for name in sets:
+            print(f"{name} {setting.name}", file=sys.stderr)
+            mine = _searched(searcher, setting, name, records[name], args)
+            if setting.method == "greedy":
+                found[name, setting.schema] = mine
+            rows[name].append(table_row(setting, name, mine, found.get((name, setting.schema))))
+            write_results(args.out, _merged(Path(args.out), rows[name]))
+    for name in sets:
+        print(name)
+        Console(width=120).print(results_table(rows[name]))
     print(f"results: {args.out}")
     return 0
 

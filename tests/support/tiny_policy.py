@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     config.update(
         {"steps": 7, "log_every": 1, "eval_every": 4, "checkpoint_every": 2, "accumulation": 2}
     )
-    config.optimizer.warmup_steps = 2
+    config.optimizer.update({"learning_rate": 1e-3, "warmup_steps": 2})
+    config.data.update({"rows_per_batch": 4, "records_share": 0.3})
     config.data.update({"row_length": 512, "group_size": 1, "eval_items": 3, "masked": 1.0})
     return config

@@ -17,7 +17,7 @@ from search.commands.evaluate import (
     main,
     read_answers,
 )
-from search.report.intervals import bootstrap_interval, paired_bootstrap
+from search.report.intervals import bootstrap_interval, bootstrap_statistic, paired_bootstrap
 from toolprm_jax.records.types import Call, DataError, GoldCall, Record, Tool
 
 
@@ -262,3 +262,32 @@ def test_an_unfinished_answer_is_wrong_where_no_call_is_right() -> None:
     for finished in (True, False):
         found = evaluate([record], [GivenAnswer("a", (), finished, "greedy")])
         assert found.correct.tolist() == [finished]
+
+
+def test_f1_is_told_beside_exact_match(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = write_lines(tmp_path / "records.jsonl", [record_row(str(k), k) for k in range(8)])
+    rows = [answer_row(str(k), k if k % 4 else 77) for k in range(7)]  # the last has no answer
+    answers = write_lines(tmp_path / "answers.jsonl", rows)
+    out = tmp_path / "out.json"
+    argv = ["--records", records, "--format", "record", "--answers", str(answers)]
+    assert main([*argv, "--metric", "f1", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "exact: 5 of 8 right" in printed
+    assert "F1 of names: 0.8750" in printed  # the missing answer is a name that is wrong
+    assert "F1 of arguments: 0.6667" in printed  # 5 of 7 given, of 8
+    found = json.loads(out.read_text())
+    assert found["f1_arguments_low"] < found["f1_arguments"] < found["f1_arguments_high"]
+
+
+def test_the_interval_of_a_ratio_is_that_of_resampled_sums() -> None:
+    rng = np.random.default_rng(3)
+    values = rng.integers(1, 5, size=(40, 2))
+
+    def ratio(sums: np.ndarray) -> np.ndarray:
+        return sums[..., :1] / sums[..., 1:]
+
+    low, high = bootstrap_statistic(values, ratio, seed=5)
+    picked = rng.integers(40, size=(10_000, 40))
+    sums = values[picked].sum(axis=1)
+    expected = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
+    np.testing.assert_allclose([low[0], high[0]], expected, rtol=0.02)

@@ -23,6 +23,7 @@ from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.steps_file import labelled_from_json, steps_json
 from toolprm_jax.model.score import score_completion
 from toolprm_jax.records.readers import record_to_json
+from toolprm_jax.records.types import DataError
 from toolprm_jax.records.writing import write_jsonl
 from toolprm_jax.toolworld.masked import masked_corpus
 
@@ -36,25 +37,36 @@ TINY = SearchConfig(
 )
 
 
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two small data sets."""
+    monkeypatch.setattr(compare, "LONG", TINY)
+    monkeypatch.setattr(
+        compare,
+        "DATA_SETS",
+        {"one": compare.Source("a/one.jsonl"), "two": compare.Source("two.jsonl", first=3)},
+    )
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    records = list(masked_corpus(5, "heldout", 5))
+    for source in compare.DATA_SETS.values():
+        write_jsonl(tmp_path / "data" / source.file, map(record_to_json, records))
+    return tmp_path / "data"
+
+
 def test_a_stopped_comparison_goes_on(
-    tiny_pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_pair: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare, "CONFIG", TINY)
-    data = tmp_path / "data"
-    (data / "bfcl").mkdir(parents=True)
-    (data / "toolalpaca").mkdir()
-    records = list(masked_corpus(5, "heldout", 2))
-    for name in compare.DATA_SETS.values():
-        write_jsonl(data / name, map(record_to_json, records))
     out = tmp_path / "compare.json"
-    argv = ["--policy", tiny_pair.policy, "--prm", tiny_pair.prm, "--data", str(data)]
-    argv += ["--limit", "4", "--batch_size", "2", "--out", str(out)]
+    argv = ["--policy", tiny_pair.policy, "--judges", f"tiny={tiny_pair.prm}", "--data", str(data)]
+    argv += ["--methods", "fine_grained", "greedy", "--limit", "4", "--batch-size", "2"]
+    argv += ["--sizes", "2x2", "--out", str(out)]
     real, seen = Searcher.batches, list[int]()
     stop_at = 2
 
     def stopping(*args: Any, **options: Any) -> Any:
         for found in real(*args, **options):
-            seen.append(len(found["greedy"].indices))
+            (mine,) = found.values()
+            seen.append(len(mine.indices))
             if len(seen) == stop_at:
                 raise KeyboardInterrupt
             yield found
@@ -65,22 +77,53 @@ def test_a_stopped_comparison_goes_on(
     assert not out.exists()
     stop_at, before = 0, len(seen)
     assert compare.main([*argv, "--runs", str(tmp_path / "runs")]) == 0
-    # One of the first set's two batches was done, one was left; then two sets of one.
-    assert len(seen) - before == 1 + 1 + 1
+    batches = [path.read_text().splitlines() for path in (tmp_path / "runs").rglob("*.jsonl")]
+    assert len(batches) == 2 * 3
+    assert len(seen) - before == sum(map(len, batches)) - 1  # one was done
     rows = json.loads(out.read_text())
     again = len(seen)
     assert compare.main([*argv, "--runs", str(tmp_path / "runs")]) == 0
     assert json.loads(out.read_text()) == rows
     assert len(seen) == again
 
-    sets = ["toolworld", *compare.DATA_SETS]
-    assert [(row["dataset"], row["method"]) for row in rows] == [
-        (name, method) for name in sets for method in compare.COMPARED
+    assert [(row["dataset"], row["method"], row["judge"]) for row in rows] == [
+        (name, *which)
+        for name in ("toolworld", "one", "two")
+        for which in (("greedy", "none"), ("fine_grained", "tiny"))
     ]
     assert all(set(RESULT_KEYS) <= row.keys() for row in rows)
-    assert [row["queries"] for row in rows[:: len(compare.COMPARED)]] == [4, 2, 2]
-    fine = [row for row in rows if row["method"] == "fine_grained"]
-    assert all(row["diff_low"] <= row["diff"] <= row["diff_high"] for row in fine)
+    assert [row["queries"] for row in rows] == [4, 4, 4, 4, 2, 2]
+    assert all("diff" not in row for row in rows[::2])
+    assert all(row["diff_low"] <= row["diff"] <= row["diff_high"] for row in rows[1::2])
+
+
+def test_rows_of_other_settings_are_kept(tiny_pair: Any, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "compare.json"
+    argv = ["--policy", tiny_pair.policy, "--judges", f"tiny={tiny_pair.prm}", "--data", str(data)]
+    argv += ["--limit", "2", "--runs", str(tmp_path / "runs"), "--out", str(out), "--sets", "one"]
+    assert compare.main([*argv, "--methods", "greedy"]) == 0
+    (greedy,) = json.loads(out.read_text())
+    assert compare.main([*argv, "--methods", "greedy", "--schemas", "strict"]) == 0
+    rows = json.loads(out.read_text())
+    assert rows[0] == greedy
+    assert [row["schema"] for row in rows] == ["ignore", "strict"]
+    out.write_text("{}")
+    assert compare.main([*argv, "--methods", "greedy"]) == 2
+
+
+def test_settings_are_greedy_first_and_ask_a_judge_only_where_one_is_asked() -> None:
+    argv = ["--methods", "best_of_n", "greedy", "sample", "--sizes", "4x4", "2x8"]
+    args = compare.parser().parse_args([*argv, "--schemas", "ignore", "strict"])
+    names = [setting.name for setting in compare.settings(args, ["a", "b"])]
+    per_schema = ["greedy-none-4x4", "best_of_n-a-4x4", "best_of_n-a-2x8", "sample-none-4x4"]
+    per_schema += ["sample-none-2x8", "best_of_n-b-4x4", "best_of_n-b-2x8"]
+    assert names == [f"{n}-{schema}" for schema in ("ignore", "strict") for n in per_schema]
+    for wrong in ("4", "0x4", "4x", "x"):
+        with pytest.raises(DataError):
+            compare.parser().parse_args(["--sizes", wrong])
+    for wrong in ("orm", "none=x", "=x", "a="):
+        with pytest.raises(DataError):
+            compare.parser().parse_args(["--judges", wrong])
 
 
 def test_a_candidate_is_scored_as_it_is_alone(models: ModelPair) -> None:
