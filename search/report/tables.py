@@ -96,7 +96,7 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     title = f"{' / '.join(f'{count:,}' for count in counts)} queries, intervals at 95 %"
     table = Table(title=title if counts else None, title_style="italic", header_style="bold")
     table.add_column("method", no_wrap=True)
-    more = [key for key in ("judge", "schema") if any(key in row for row in checked)]
+    more = [key for key in ("judge", "schema", "metric") if any(key in row for row in checked)]
     for name in more:
         table.add_column(name, no_wrap=True)
     for name in ("N", "M", "accuracy %", "diff vs greedy", "policy tokens", "PRM tokens", "s"):

@@ -18,12 +18,13 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from toolprm_jax.annotation import exact_match
+from toolprm_jax.annotation import exact_match, f1_counts
 from toolprm_jax.cache import keep_programs
 from toolprm_jax.command import Parser, check_files, command, whole_number
 from toolprm_jax.model.files import LoadedModel
 from toolprm_jax.progress import Progress
 from toolprm_jax.records import (
+    Call,
     DataError,
     Record,
     read_json,
@@ -36,7 +37,7 @@ from toolprm_jax.toolworld import masked_corpus
 from ..core import SearchConfig
 from ..host import ModelPair, Searcher, digest_of, load_told
 from ..methods import GUIDED, METHODS, Method
-from ..report import results_table, write_results
+from ..report import bootstrap_statistic, f1_scores, results_table, write_results
 from .demo import COMPARED, CONFIG, SEED, result_row
 
 QUERIES = 500  # of a set, at most
@@ -50,15 +51,16 @@ class Source(NamedTuple):
     file: str
     first: int = 0  # those before it are trained on
     max_shapes: int = 2  # prompt lengths that are compiled
+    metric: str = "exact"  # "bfcl": exact match by BFCL's own rules; "f1" is told beside it
 
 
 DATA_SETS = {
-    "bfcl_simple": Source("bfcl/BFCL_v4_simple_python.json"),
-    "bfcl_multiple": Source("bfcl/BFCL_v4_multiple.json"),
-    "bfcl_parallel": Source("bfcl/BFCL_v4_parallel.json"),
-    "bfcl_irrelevance": Source("bfcl/BFCL_v4_irrelevance.json"),
-    "toolalpaca": Source("toolalpaca/toolalpaca_114.json", max_shapes=3),
-    "seal_tools": Source("seal-tools/seal_tools.jsonl", first=1300),
+    "bfcl_simple": Source("bfcl/BFCL_v4_simple_python.json", metric="bfcl"),
+    "bfcl_multiple": Source("bfcl/BFCL_v4_multiple.json", metric="bfcl"),
+    "bfcl_parallel": Source("bfcl/BFCL_v4_parallel.json", metric="bfcl"),
+    "bfcl_irrelevance": Source("bfcl/BFCL_v4_irrelevance.json", metric="bfcl"),
+    "toolalpaca": Source("toolalpaca/toolalpaca_114.json", max_shapes=3, metric="f1"),
+    "seal_tools": Source("seal-tools/seal_tools.jsonl", first=1300, metric="f1"),
 }
 CORPUS = "toolworld"
 
@@ -168,22 +170,27 @@ class Found(NamedTuple):
     cost: Counter[str]
     flags: Counter[str]
     seconds: float
+    counts: np.ndarray  # int[Q, 6], `F1Counts` of each
 
 
-def read_found(path: Path) -> Found:
-    """Reads what `_lines` wrote."""
+def read_found(path: Path, records: Sequence[Record]) -> Found:
+    """Reads what `_searched` wrote of some records."""
     cost: Counter[str] = Counter()
     flags: Counter[str] = Counter()
-    seconds, correct = 0.0, {}
+    seconds, correct, counts = 0.0, {}, {}
     for row in read_rows(path):
         line: Any = row.value
         seconds += line["seconds"]
         correct |= dict(zip(line["places"], line["correct"], strict=True))
-        for answer in line["answers"]:
+        for place, answer in zip(line["places"], line["answers"], strict=True):
+            calls = [Call(call["name"], call["arguments"]) for call in answer["calls"]]
+            counts[place] = f1_counts(records[place], calls if answer["finished"] else None)
             cost.update(answer["cost"])
             flags.update(answer.get("flags", ()))
             flags["no_call"] += not answer["calls"]
-    return Found(np.asarray([correct[place] for place in sorted(correct)]), cost, flags, seconds)
+    places = sorted(correct)
+    verdicts = np.asarray([correct[place] for place in places])
+    return Found(verdicts, cost, flags, seconds, np.asarray([counts[place] for place in places]))
 
 
 def _searched(
@@ -224,22 +231,40 @@ def _searched(
 
         path = Path(args.runs, name, f"{setting.name}.jsonl")
         write_resumable(path, key, lines)
-    return read_found(path)
+    return read_found(path, records)
 
 
-def table_row(setting: Setting, name: str, mine: Found, greedy: Found | None) -> dict[str, Any]:
-    """One row of the table; with the difference from greedy under the same schema, where known."""
+def table_rows(
+    setting: Setting, name: str, mine: Found, greedy: Found | None
+) -> list[dict[str, Any]]:
+    """Rows of the table; with the difference from greedy under the same schema, where known."""
     config = setting.config
     base = None if greedy is None or setting.method == "greedy" else greedy.correct
-    return {
+    metric = DATA_SETS[name].metric if name in DATA_SETS else "exact"
+    row = {
         "dataset": name,
         **result_row(setting.method, config, mine.correct, mine.cost, mine.seconds, base),
         "judge": setting.judge,
         "schema": setting.schema,
-        "metric": "exact",
+        "metric": "exact" if metric == "f1" else metric,
         "no_call": mine.flags["no_call"],
         "flags": {flag: n for flag, n in mine.flags.items() if flag != "no_call"},
     }
+    if metric != "f1":
+        return [row]
+    scores = f1_scores(mine.counts.sum(axis=0))
+    low, high = bootstrap_statistic(mine.counts, f1_scores)
+    plain = {key: value for key, value in row.items() if not key.startswith("diff")}
+    return [row] + [
+        {
+            **plain,
+            "metric": f"f1_{of}",
+            "accuracy": float(scores[place]),
+            "ci_low": float(low[place]),
+            "ci_high": float(high[place]),
+        }
+        for place, of in enumerate(("names", "arguments"))
+    ]
 
 
 _KEY = ("dataset", "method", "judge", "num_beams", "beam_width", "schema", "metric")
@@ -281,7 +306,7 @@ def _compare(args: argparse.Namespace) -> int:
             mine = _searched(searcher, setting, name, records[name], args)
             if setting.method == "greedy":
                 found[name, setting.schema] = mine
-            rows[name].append(table_row(setting, name, mine, found.get((name, setting.schema))))
+            rows[name] += table_rows(setting, name, mine, found.get((name, setting.schema)))
             write_results(args.out, _merged(Path(args.out), rows[name]))
     for name in sets:
         print(name)

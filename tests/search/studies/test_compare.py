@@ -44,7 +44,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         compare,
         "DATA_SETS",
-        {"one": compare.Source("a/one.jsonl"), "two": compare.Source("two.jsonl", first=3)},
+        {
+            "one": compare.Source("a/one.jsonl"),
+            "two": compare.Source("two.jsonl", first=3, metric="f1"),
+        },
     )
     (tmp_path / "data" / "a").mkdir(parents=True)
     records = list(masked_corpus(5, "heldout", 5))
@@ -86,6 +89,12 @@ def test_a_stopped_comparison_goes_on(
     assert json.loads(out.read_text()) == rows
     assert len(seen) == again
 
+    f1 = [row for row in rows if row["metric"].startswith("f1")]
+    assert [(row["dataset"], row["metric"]) for row in f1] == [
+        ("two", f"f1_{of}") for _ in range(2) for of in ("names", "arguments")
+    ]
+    assert all(row["ci_low"] <= row["accuracy"] <= row["ci_high"] <= 1 for row in f1)
+    rows = [row for row in rows if row not in f1]
     assert [(row["dataset"], row["method"], row["judge"]) for row in rows] == [
         (name, *which)
         for name in ("toolworld", "one", "two")

@@ -170,8 +170,6 @@ def export_model(
         (folder / CARD_FILE).write_text(model_card(contract, origin))
         if origin.notice:
             (folder / NOTICE_FILE).write_text(origin.notice)
-        for path in folder.iterdir():  # weights come with rights for their writer alone
-            path.chmod(0o644)
 
 
 def _export(args: argparse.Namespace) -> int:

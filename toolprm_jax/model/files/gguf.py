@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...cache import cache_folder, made_once
 from ...records import DataError
-from ..decoder import DecoderConfig, Params, checked_shape
+from ..decoder import DecoderConfig, Params, RopeScaling, checked_shape, rope_frequencies
 from .hf import Shardings, load_model, place_tensors, save_model
 
 SMOLLM2 = "smollm2"  # the name of the base model that is installed from PyPI
@@ -114,6 +115,32 @@ def _config(metadata: _Metadata, tensors: dict[str, ReaderTensor]) -> DecoderCon
     )
 
 
+# What Llama 3.1 and its successors stretch with; GGUF keeps the quotients alone.
+_LLAMA3 = {
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+_ROPE_FACTORS = "rope_freqs.weight"
+
+
+def _stretched(path: Path, config: DecoderConfig, factors: NDArray[np.float32]) -> DecoderConfig:
+    """The config with the stretch of the rotary embedding whose quotients a file holds.
+
+    Raises:
+      DataError: it is none of Llama 3's.
+    """
+    if np.all(factors == 1):
+        return config
+    plain = rope_frequencies(config)
+    scaling = RopeScaling(factor=float(factors.max()), **_LLAMA3)
+    stretched = replace(config, rope_scaling=scaling)
+    expected = plain / rope_frequencies(stretched)
+    if factors.shape != expected.shape or not np.allclose(factors, expected, rtol=1e-4):
+        raise DataError(f"{path}: not supported: {_ROPE_FACTORS} is no stretch of Llama 3's")
+    return stretched
+
+
 def _hf_name(name: str) -> str:
     """The Hugging Face name of a tensor; one that has none keeps its own, and is refused later."""
     match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.(weight|bias)", name)
@@ -174,6 +201,8 @@ def load_gguf(
     try:
         metadata = _Metadata(path, reader)
         config = checked_shape(_config(metadata, found), path)
+        if _ROPE_FACTORS in found:
+            config = _stretched(path, config, _Tensor(found[_ROPE_FACTORS], 0)[:])
     except (ArithmeticError, AttributeError, IndexError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -193,7 +222,7 @@ def load_gguf(
     tensors = {
         _hf_name(name): _Tensor(tensor, permuted.get(name.split(".", 2)[-1], 0))
         for name, tensor in found.items()
-        if name != "rope_freqs.weight" or metadata.architecture != "llama"
+        if name != _ROPE_FACTORS
     }
     return place_tensors(path, config, tensors, dtype, shardings)
 

@@ -143,6 +143,7 @@ def save_tensors(tensors: dict[str, NDArray[Any]], path: Path) -> None:
         save_file(tensors, path, metadata={"format": "pt"})
     except SafetensorError as error:  # a full disk
         raise DataError(f"{path}: can't be written: {error}") from None
+    path.chmod(0o644)  # the library gives rights to the writer alone
 
 
 def save_model(

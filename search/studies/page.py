@@ -1,0 +1,155 @@
+"""The tables of docs/results.md, from the files in results/.
+
+python -m search.studies.page [--results results] [--page docs/results.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from toolprm_jax.command import Parser, check_files, command
+from toolprm_jax.records import DataError, atomic_text, read_json
+
+_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+# Accuracy in per cent, from the model card of google/functiongemma-270m-it.
+FUNCTIONGEMMA = {
+    "bfcl_simple": 61.6,
+    "bfcl_multiple": 63.5,
+    "bfcl_parallel": 39.0,
+    "bfcl_irrelevance": 73.7,
+}
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _percent(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['accuracy']:.1f} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
+
+
+def _who(row: Mapping[str, Any]) -> str:
+    judge = "" if row["judge"] == "none" else f", {row['judge']}"
+    size = "" if row["method"] == "greedy" else f", {row['num_beams']} x {row['beam_width']}"
+    return f"{row['method']}{judge}{size}, {row['schema']}"
+
+
+def searches(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Methods against data sets: per cent right, with intervals."""
+    main = [row for row in rows if not row["metric"].startswith("f1")]
+    sets = list(dict.fromkeys(row["dataset"] for row in main))
+    methods = list(dict.fromkeys(_who(row) for row in main))
+    cells = {(_who(row), row["dataset"]): row for row in main}
+    lines = []
+    for who in methods:
+        found = [cells.get((who, name)) for name in sets]
+        lines.append([who, *("" if row is None else _percent(row) for row in found)])
+    gemma = [FUNCTIONGEMMA.get(name) for name in sets]
+    if any(gemma):
+        lines.append(["FunctionGemma 270M", *("" if g is None else f"{g:.1f}" for g in gemma)])
+    counts = {name: next(r["queries"] for r in main if r["dataset"] == name) for name in sets}
+    return _markdown(["", *(f"{name} ({counts[name]})" for name in sets)], lines)
+
+
+def differences(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Each method minus greedy under the same schema, in points, and what an answer costs."""
+    lines = []
+    for row in rows:
+        if row["metric"].startswith("f1"):
+            continue
+        diff = ""
+        if "diff" in row:
+            diff, low, high = (f"{100 * row[k]:+.1f}" for k in ("diff", "diff_low", "diff_high"))
+            diff = f"{diff} [{low}, {high}]"
+        n = row["queries"]
+        cost = [f"{row[key] / n:.0f}" for key in ("policy_tokens", "prm_tokens")]
+        flags = row["flags"]
+        shares = [row["no_call"], flags.get("unfinished", 0), flags.get("closed", 0)]
+        seconds = f"{row['seconds'] / n:.2f}"
+        lines.append([row["dataset"], _who(row), diff, *cost, seconds, *map(str, shares)])
+    head = ["set", "method", "minus greedy", "policy tokens", "PRM tokens", "s"]
+    return _markdown([*head, "no call", "unfinished", "closed"], lines)
+
+
+def f1(rows: Sequence[Mapping[str, Any]]) -> str:
+    """F1 of names and of arguments."""
+    found = [row for row in rows if row["metric"].startswith("f1")]
+    pairs: dict[tuple[str, str], dict[str, str]] = {}
+    for row in found:
+        pairs.setdefault((row["dataset"], _who(row)), {})[row["metric"]] = _percent(row)
+    lines = [[*key, row["f1_names"], row["f1_arguments"]] for key, row in pairs.items()]
+    return _markdown(["set", "method", "F1 of names", "F1 of arguments"], lines)
+
+
+def judges(table: Mapping[str, Mapping[str, Any]]) -> str:
+    """Reward models against labelled completions; the names of the table are JUDGE/SET."""
+    keys = {
+        "loss": ".3f",
+        "accuracy": ".3f",
+        "trajectory_accuracy": ".3f",
+        "auc": ".3f",
+        "ece": ".3f",
+        "first_error_accuracy": ".3f",
+        "no_error_accuracy": ".3f",
+    }
+    lines = []
+    for name, row in table.items():
+        judge, _, data = name.partition("/")
+        values = [format(row[key], spec) for key, spec in keys.items()]
+        lines.append([data, judge, f"{row['trajectories']:,.0f}", *values])
+    head = ["completions", "judge", "number", "loss", "step", "trajectory", "AUC"]
+    return _markdown([*head, "calibration", "first error", "no error"], sorted(lines))
+
+
+# Name of a block -> file in results/, and what is made of it.
+TABLES: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "searches": ("table_b.json", searches),
+    "differences": ("table_b.json", differences),
+    "f1": ("table_b.json", f1),
+    "judges": ("table_a.json", judges),
+}
+
+
+def filled(page: str, results: Path) -> str:
+    """A page with its tables made anew.
+
+    Raises:
+      DataError: the page asks for a table that there isn't.
+    """
+
+    def block(found: re.Match[str]) -> str:
+        if found[2] not in TABLES:
+            raise DataError(f"expected a table of {', '.join(TABLES)}; found {found[2]!r}")
+        file, make = TABLES[found[2]]
+        return f"{found[1]}\n{make(read_json(results / file))}\n{found[4]}"
+
+    return _BLOCK.sub(block, page)
+
+
+def parser() -> Parser:
+    """The command's arguments."""
+    out = Parser("python -m search.studies.page", "Makes the tables of docs/results.md anew.")
+    out.add_argument("--results", default="results", help="folder of the JSON files")
+    out.add_argument("--page", default="docs/results.md", help="page whose tables are replaced")
+    return out
+
+
+def _page(args: argparse.Namespace) -> int:
+    check_files({"page": args.page}, {})
+    text = Path(args.page).read_text(encoding="utf-8")
+    new = filled(text, Path(args.results))
+    with atomic_text(args.page) as file:
+        file.write(new)
+    return 0
+
+
+main = command(parser, _page)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
