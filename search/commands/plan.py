@@ -71,9 +71,7 @@ def plan_search(
     contract = codec.contract
     params = (weights(policy), weights(prm))
     rows = policy.vocab_size
-    grammar = grammar_from_pieces(
-        codec.pieces[:rows], rows, contract.end_of_text, codec.template.dress
-    )
+    grammar = grammar_from_pieces(codec.pieces[:rows], rows, contract.ends, codec.template.dress)
     lengths = jnp.ones(batch_size, jnp.int32)
     lowered = sharded_search.lower(
         mesh,

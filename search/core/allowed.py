@@ -58,11 +58,9 @@ def allowed_tokens(
     Returns:
       bool[N, V].
     """
-    vocabulary = grammar.token_lengths.shape[0]
+    vocabulary = grammar.ends.shape[0]
     begins = can_begin(grammar, rules, readers.tracker, readers.queries)  # [N, 257]
-    first = jnp.where(
-        jnp.arange(vocabulary) == grammar.end_of_text, 256, grammar.token_bytes[:, 0]
-    ).astype(jnp.int32)
+    first = jnp.where(grammar.ends, 256, grammar.token_bytes[:, 0]).astype(jnp.int32)
     possible = begins[:, first] & grammar.allowed[None] & needed[:, None]
     # In a string most tokens are nothing but its characters.
     free = is_free_text(grammar, rules, readers.tracker, readers.queries)[:, None]

@@ -289,7 +289,7 @@ def stop(
     size, limit = appended.pool.tokens.shape[1], walkers.steps.shape[2]
     stops = jnp.zeros(8, bool).at[jnp.asarray(config.stop_kinds)].set(True)
     at_boundary = jnp.any((events >= 0) & stops[events], axis=-1)
-    ended = tokens == grammar.end_of_text
+    ended = grammar.ends[tokens]
     whole = jnp.any(events == Kind.TOTAL_FINISH, axis=-1)
     going = moves & ~appended.tracker.dead
     depths = take(appended.pool.depths, jnp.where(moves, slots, walkers.nodes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -49,7 +50,7 @@ class Grammar(NamedTuple):
     start: Array  # int32[]
     token_bytes: Array  # uint8[V, max_bytes]
     token_lengths: Array  # int32[V], -1 where a token has no bytes and is never sampled
-    end_of_text: Array  # int32[]
+    ends: Array  # bool[V], tokens that end a completion
     strings: StringTables
     strict: StrictModes
     plain: Array  # bool[V], tokens that inside a string are nothing but its characters
@@ -57,8 +58,7 @@ class Grammar(NamedTuple):
     @property
     def allowed(self) -> Array:
         """bool[V], the ids that may be sampled."""
-        ids = jnp.arange(self.token_lengths.shape[0])
-        return (self.token_lengths >= 0) | (ids == self.end_of_text)
+        return (self.token_lengths >= 0) | self.ends
 
 
 class Tracker(NamedTuple):
@@ -86,14 +86,14 @@ def make_grammar(codec: Codec, embedding_rows: int) -> Grammar:
       embedding_rows: V, the rows of the policy's embedding.
     """
     return grammar_from_pieces(
-        codec.pieces, embedding_rows, codec.contract.end_of_text, codec.template.dress
+        codec.pieces, embedding_rows, codec.contract.ends, codec.template.dress
     )
 
 
 def grammar_from_pieces(
     pieces: list[bytes | None],
     rows: int,
-    end_of_text: int,
+    ends: Sequence[int],
     dress: Dress,
 ) -> Grammar:
     """As `make_grammar`, from the bytes of every token."""
@@ -105,7 +105,7 @@ def grammar_from_pieces(
         start=jnp.int32(built.start),
         token_bytes=jnp.asarray(table),
         token_lengths=jnp.asarray(lengths),
-        end_of_text=jnp.int32(end_of_text),
+        ends=jnp.zeros(rows, bool).at[jnp.asarray(ends)].set(True),
         strings=string_tables(built),
         strict=strict_modes(built),
         plain=jnp.asarray(_plain(built, table, lengths)),
@@ -266,7 +266,7 @@ def advance(
     if queries is None and isinstance(schema, StrictTables):
         each = jnp.arange(shape[0]).reshape((-1,) + (1,) * (len(shape) - 1))
         queries = jnp.broadcast_to(each, shape)
-    is_end = tokens == grammar.end_of_text
+    is_end = grammar.ends[tokens]
     lengths = jnp.where(is_end, 1, grammar.token_lengths[tokens])
     slots = jnp.arange(MAX_EVENTS).reshape((1,) * len(shape) + (MAX_EVENTS,))
 

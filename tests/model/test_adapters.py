@@ -164,6 +164,10 @@ def test_a_model_is_loaded_with_its_adapter(tmp_path: Path, small_codec: Codec) 
         ({"use_dora": True}, "not supported: use_dora is True"),
         ({"rank_pattern": {"q_proj": 4}}, "rank_pattern is"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save is"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa', which changes the base"),
+        ({"init_lora_weights": "pissa_niter_4"}, "which changes the base"),
+        ({"init_lora_weights": "olora"}, "which changes the base"),
+        ({"init_lora_weights": "loftq"}, "which changes the base"),
         ({"r": "2"}, "expected base_model_name_or_path, r, lora_alpha"),
         ({"target_modules": ["q_proj", "wte"]}, "targets wte"),
         ({"target_modules": "all-linear"}, "target_modules as a list"),
@@ -183,6 +187,19 @@ def test_what_is_not_computed_is_refused(
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(DataError, match=message):
         read_adapter(tmp_path)
+
+
+def test_empty_settings_are_unset_and_a_plain_start_is_read(tmp_path: Path) -> None:
+    save_adapter(tmp_path, Adapter("smollm2", LORA, trained(LORA)[1]))
+    expected = read_adapter(tmp_path)
+    path = tmp_path / ADAPTER_CONFIG_FILE
+    plain = {"modules_to_save": [], "layers_to_transform": [], "rank_pattern": {}, "eva_config": {}}
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), **plain, "init_lora_weights": "gaussian"})
+    )
+    found = read_adapter(tmp_path)
+    assert found[:2] == expected[:2]
+    jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
 
 
 def test_tensors_must_fit(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ AFTER = {
     16: [6, 7], 17: [13],
 }  # fmt: skip
 VOCAB, PHASES = len(PIECES), 7
-GRAMMAR = grammar_from_pieces(PIECES, VOCAB, END, "list")
+GRAMMAR = grammar_from_pieces(PIECES, VOCAB, [END], "list")
 
 
 class ToyPolicy:

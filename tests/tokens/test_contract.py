@@ -32,6 +32,7 @@ CONTRACT = Contract(
     granularity="cprm",
     target="prefix",
     chat_template="ef" * 32,
+    other_ends=(7,),
 )
 OTHER: dict[str, Any] = {
     "template": "qwen",
@@ -42,6 +43,7 @@ OTHER: dict[str, Any] = {
     "granularity": None,
     "target": "label",
     "chat_template": None,
+    "other_ends": (7, 8),
 }
 
 

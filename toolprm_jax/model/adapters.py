@@ -224,16 +224,25 @@ _PLAIN = {
 }
 
 
+# Ways of PEFT to begin that leave the base as it is; the others (PiSSA, OLoRA, CorDA, LoftQ,
+# LoRA-GA) take from it what the adapter starts with, so that the base alone is another model.
+_PLAIN_STARTS = (None, True, False, "gaussian", "eva", "orthogonal")
+
+
 def _lora_of(path: Path) -> tuple[str, Lora]:
     """What `adapter_config.json` says."""
     data = read_json(path)
     if not isinstance(data, dict) or data.get("peft_type") != "LORA":
         raise DataError(f'{path}: expected an object with "peft_type": "LORA"')
+    unset: tuple[Any, ...] = (None, [], {})
     wrong = [
         f"{name} is {data[name]!r}"
         for name, plain in _PLAIN.items()
-        if data.get(name) is not None and data[name] not in plain
+        if data.get(name) not in unset and data[name] not in plain
     ]
+    start = data.get("init_lora_weights")
+    if start not in _PLAIN_STARTS:
+        wrong.append(f"init_lora_weights is {start!r}, which changes the base")
     if wrong:
         raise DataError(f"{path}: not supported: {'; '.join(wrong)}")
     base: Any = data.get("base_model_name_or_path")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
@@ -40,7 +41,8 @@ class Contract:
     """Stored beside every checkpoint; for a policy `granularity` and `target` are None.
 
     `marker_ids` are in the order of `Kind`; `label_ids` are the ids of "-" and "+". `vocabulary`
-    and `chat_template` are hashes; the latter is None unless the prompts are made by it.
+    and `chat_template` are hashes; the latter is None unless the prompts are made by it. A policy
+    is trained to end with `end_of_text`; `other_ends` end its completions too.
     """
 
     template: str
@@ -51,6 +53,12 @@ class Contract:
     granularity: Granularity | None = None
     target: Target | None = None
     chat_template: str | None = None
+    other_ends: tuple[int, ...] = ()
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Every token that ends a completion."""
+        return (self.end_of_text, *self.other_ends)
 
     def check(self, other: Contract, *names: str) -> None:
         """Raises ContractError unless the named fields (all where none is named) are equal."""
@@ -66,9 +74,9 @@ class Contract:
         texts = (self.template, self.vocabulary, self.chat_template or "")
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("expected text in template, vocabulary and chat_template")
-        ids = (*self.marker_ids, *self.label_ids, self.end_of_text)
+        ids = (*self.marker_ids, *self.label_ids, *self.ends)
         if any(type(token_id) is not int or token_id < 0 for token_id in ids):
-            raise ValueError("expected token ids in marker_ids, label_ids and end_of_text")
+            raise ValueError("expected token ids in marker_ids, label_ids, end_of_text, other_ends")
         if (len(self.marker_ids), len(self.label_ids)) != (len(Kind), len(LABEL_TOKENS)):
             raise ValueError(f"expected {len(Kind)} marker_ids and {len(LABEL_TOKENS)} label_ids")
         for name, known in (("granularity", Granularity), ("target", Target)):
@@ -96,6 +104,7 @@ class Contract:
                     **data,
                     "marker_ids": tuple(data["marker_ids"]),
                     "label_ids": tuple(data["label_ids"]),
+                    "other_ends": tuple(data.get("other_ends", ())),
                 }
             )
             contract._check_values()
@@ -162,6 +171,7 @@ def make_contract(
     template: str,
     granularity: Granularity | None = None,
     target: Target | None = None,
+    ends: Sequence[int] = (),
 ) -> Contract:
     """The contract of a new model.
 
@@ -172,6 +182,8 @@ def make_contract(
       template: name of the prompt template.
       granularity: which decisions a PRM's labels cover; None for a policy.
       target: which label a PRM is trained on; None for a policy.
+      ends: tokens that end the model's turn, as `generation_config.json` lists them; of these the
+        tokenizer's end of text stands for all, else the first.
 
     Raises:
       ContractError: there is no room for the markers, "+" and "-" are not single tokens, or the
@@ -184,13 +196,16 @@ def make_contract(
             'the tokenizer needs an end-of-text token and single tokens "+" and "-"'
         )
     own_chat = get_template(template).own_chat
+    end = int(tokenizer.eos_token_id)  # type: ignore[arg-type]
+    end = end if end in ends or not ends else ends[0]
     return Contract(
         template=template,
         vocabulary=vocabulary_hash(tokenizer, MARKER_TOKENS),
-        end_of_text=int(tokenizer.eos_token_id),  # type: ignore[arg-type]
+        end_of_text=end,
         marker_ids=marker_ids,
         label_ids=(labels[0][0], labels[1][0]),
         granularity=granularity,
         target=target,
         chat_template=chat_template_hash(tokenizer) if own_chat else None,
+        other_ends=tuple(other for other in ends if other != end),
     )

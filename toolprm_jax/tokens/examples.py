@@ -81,10 +81,11 @@ def marked_path(codec: Codec, rollout: LabelledCompletion) -> tuple[list[int], l
     indices = ends_to_tokens(lengths, [step.end for step in steps])
     if codec.template.dress != "list" and not rollout.died and steps:
         # The list closes with the end of the text, a token without bytes.
-        if contract.end_of_text not in ids:
+        ended = [at for at, token in enumerate(ids) if token in contract.ends]
+        if not ended:
             ids.append(contract.end_of_text)
         if steps[-1].kind is Kind.TOTAL_FINISH:
-            indices[-1] = ids.index(contract.end_of_text)
+            indices[-1] = ended[0] if ended else len(ids) - 1
     markers = [
         (index, contract.marker_ids[step.kind], int(step.kind), int(getattr(step, contract.target)))
         for index, step in zip(indices, steps, strict=True)

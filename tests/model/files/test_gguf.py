@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
+from toolprm_jax.model.decoder import Decoder, DecoderConfig, RopeScaling, init_params
 from toolprm_jax.model.files.gguf import SMOLLM2_INSTALL, load_gguf, smollm2_file
 from toolprm_jax.model.files.loading import load, load_weights
 from toolprm_jax.records.types import DataError
@@ -58,6 +59,7 @@ def write(
 ) -> Path:
     """A GGUF file of some parameters; matrices are stored as `kind`, those in `raw` as they are."""
     architecture = "qwen2" if config.qkv_bias else "llama"
+    factors = fields.pop("rope_factors", None)
     writer = gguf.GGUFWriter(path, fields.pop("architecture", architecture))
     writer.add_block_count(config.num_layers)
     writer.add_context_length(config.max_positions)
@@ -78,6 +80,8 @@ def write(
         data, stored = raw.get(name) or (gguf.quantize(value, stored), stored)
         writer.add_tensor(name, data, raw_dtype=stored)
 
+    if factors is not None:
+        add("rope_freqs.weight", factors)
     add("token_embd.weight", outer["embed_tokens"]["embedding"])
     add("output_norm.weight", outer["norm"]["scale"])
     if not config.tie_embeddings:
@@ -139,6 +143,35 @@ def test_k_quants_are_read_as_the_library_reads_them(kind: str, tmp_path: Path) 
     path = write(tmp_path / "m.gguf", LLAMA, params, raw={"token_embd.weight": (raw, stored)})
     read = load_gguf(path)[1]["params"]["embed_tokens"]["embedding"]
     np.testing.assert_array_equal(read, gguf.dequantize(raw, stored))
+
+
+def llama3_factors(config: DecoderConfig, factor: float) -> np.ndarray:
+    """What the converter of llama.cpp stores for Llama 3.1's `rope_scaling`."""
+    out = []
+    for pair in range(config.head_dim // 2):
+        wavelength = 2 * np.pi * config.rope_theta ** (2 * pair / config.head_dim)
+        smooth = (8192 / wavelength - 1.0) / (4.0 - 1.0)
+        if wavelength < 8192 / 4:
+            out.append(1.0)
+        elif wavelength > 8192:
+            out.append(factor)
+        else:
+            out.append(1 / ((1 - smooth) / factor + smooth))
+    return np.asarray(out, np.float32)
+
+
+@pytest.mark.parametrize("factor", [8.0, 32.0])
+def test_llama_3s_stretch_is_known_by_its_quotients(factor: float, tmp_path: Path) -> None:
+    config = replace(LLAMA, rope_theta=500_000.0)
+    params = init_params(config, jax.random.key(0))
+    path = tmp_path / "m.gguf"
+    found, _ = load_gguf(write(path, config, params, rope_factors=llama3_factors(config, factor)))
+    assert found == replace(config, rope_scaling=RopeScaling(factor, 1.0, 4.0, 8192))
+    ones = np.ones(config.head_dim // 2)
+    assert load_gguf(write(path, config, params, rope_factors=ones))[0] == config
+    for wrong in (ones * 2, llama3_factors(config, factor)[::-1], ones[1:] * factor):
+        with pytest.raises(DataError, match="is no stretch of Llama 3's"):
+            load_gguf(write(path, config, params, rope_factors=wrong))
 
 
 def test_what_is_not_computed_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from toolprm_jax.model.decoder import DecoderConfig, RopeScaling, init_params
 from toolprm_jax.model.files.hf import save_model
 from toolprm_jax.model.files.loading import load
 from toolprm_jax.records.types import DataError
-from toolprm_jax.tokens.codec import Codec
+from toolprm_jax.tokens.codec import Codec, load_tokenizer
 from toolprm_jax.tokens.contract import CONTRACT_FILE, ContractError, make_contract
 
 CONFIG = DecoderConfig(
@@ -69,6 +69,36 @@ def test_ids_past_the_embedding_are_refused(name: str, published: Path, small_co
     (published / CONTRACT_FILE).write_text(json.dumps({**values, name: large[name]}))
     with pytest.raises(ContractError, match="names token 2048, the embedding has 2048 rows"):
         load(str(published))
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused(
+    published: Path, small_codec: Codec
+) -> None:
+    tokenizer = load_tokenizer(published)
+    tokenizer.add_tokens([f"<extra{i}>" for i in range(2049 - len(tokenizer))])
+    tokenizer.save_pretrained(str(published))
+    with pytest.raises(ContractError, match="tokenizer has token 2048, the embedding has 2048"):
+        load(str(published), "compact")
+
+
+def test_every_end_of_a_turn_that_is_listed_ends_a_completion(
+    published: Path, small_codec: Codec
+) -> None:
+    end = small_codec.contract.end_of_text
+    (published / "generation_config.json").write_text(json.dumps({"eos_token_id": [7, end, 9, 7]}))
+    contract = load(str(published), "compact").codec.contract
+    assert (contract.end_of_text, contract.other_ends) == (end, (7, 9))
+    (published / "generation_config.json").write_text(json.dumps({"eos_token_id": 8}))
+    assert load(str(published), "compact").codec.contract.ends == (8,)
+    (published / "generation_config.json").write_text("{}")
+    assert load(str(published), "compact").codec.contract.ends == (end,)
+    for wrong in ([1, "2"], {"a": 1}, -1):
+        (published / "generation_config.json").write_text(json.dumps({"eos_token_id": wrong}))
+        with pytest.raises(DataError, match="eos_token_id: expected a token id"):
+            load(str(published), "compact")
+    (published / "generation_config.json").write_text(json.dumps({"eos_token_id": [2048]}))
+    with pytest.raises(ContractError, match="names token 2048, the embedding has 2048"):
+        load(str(published), "compact")
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:

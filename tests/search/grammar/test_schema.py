@@ -40,7 +40,7 @@ from toolprm_jax.records.types import Record, Tool
 TOKENS = [bytes([byte]) for byte in range(256)]
 TOKENS += [b'"}}', b'"}', b'": "', b'": ', b'", "', b'", "arguments": {"', b"}}, {", b"\\u00"]
 END, WIDTH, LENGTH = len(TOKENS), 4, 320
-GRAMMAR = grammar_from_pieces([*TOKENS, None], END + 1, END, "list")
+GRAMMAR = grammar_from_pieces([*TOKENS, None], END + 1, [END], "list")
 SIZE = SchemaSize(tools=4, params=16, enums=64)
 BY_LENGTH = sorted(range(len(TOKENS)), key=lambda i: -len(TOKENS[i]))
 

@@ -294,7 +294,7 @@ def test_without_tools_there_is_no_call() -> None:
 
 def test_without_tools_there_is_no_tag() -> None:
     pieces: list[bytes | None] = [*(bytes([byte]) for byte in range(256)), None]
-    grammar = grammar_from_pieces(pieces, 257, END, "tool_call")
+    grammar = grammar_from_pieces(pieces, 257, [END], "tool_call")
     text = list(b"No tool: <tool_call>")
     for tools, died in (([], len(text) - 1), ([SEVEN], -1)):
         tables = make_strict([record_of(*tools)], SIZE)

@@ -165,7 +165,7 @@ def test_golds_are_reached_token_by_token(
     shared_data: Path, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     pieces = token_bytes(tokenizer)
-    grammar = grammar_from_pieces([*pieces, None], len(pieces) + 1, len(pieces), "list")
+    grammar = grammar_from_pieces([*pieces, None], len(pieces) + 1, [len(pieces)], "list")
     fitting = [(record, text) for record, text, fits_it in golds(shared_data) if fits_it][::5]
     size = rounded([compile_tools(record).size for record, _ in fitting])
     rng = np.random.default_rng(0)

@@ -172,7 +172,7 @@ FRAGMENTS = [
 PIECES: list[bytes | None] = [*FRAGMENTS, *(bytes([byte]) for byte in range(256))]
 END = len(PIECES)
 ROWS = END + 3  # the end of text, and two ids without bytes
-GRAMMARS = {dress: grammar_from_pieces(PIECES, ROWS, END, dress) for dress in DRESSES}
+GRAMMARS = {dress: grammar_from_pieces(PIECES, ROWS, [END], dress) for dress in DRESSES}
 
 
 def byte_tokens(data: bytes) -> list[int]:
@@ -301,7 +301,7 @@ CALL = b'{"name":"a","arguments":{}}'
 def test_a_token_with_too_many_decisions_is_refused(text: bytes, events: int) -> None:
     expected = run(tables("list"), text, eot=False).events
     assert len(expected) == events
-    grammar = grammar_from_pieces([text], 3, 1, "list")
+    grammar = grammar_from_pieces([text], 3, [1], "list")
     tracker, (fired,) = feed(grammar, [0])
     assert bool(tracker.dead) == (events > MAX_EVENTS)
     assert fired == [kind for kind, _ in expected][:MAX_EVENTS]
@@ -364,6 +364,17 @@ def test_the_end_of_text_closes_the_answer_once() -> None:
     assert more.dead
     early, _ = feed(GRAMMARS["list"], [*byte_tokens(b"["), END])
     assert early.dead
+
+
+def test_every_end_closes_the_answer_and_may_be_sampled() -> None:
+    grammar = grammar_from_pieces([*PIECES, None, None], ROWS + 2, [END, ROWS + 1], "tool_call")
+    for end in (END, ROWS + 1):
+        tracker, fired = feed(grammar, [*byte_tokens(b"no"), end])
+        assert fired == [[], [], [Kind.TOTAL_FINISH]]
+        assert not tracker.dead
+    allowed = np.asarray(grammar.allowed)
+    assert allowed[[END, ROWS + 1]].all()
+    assert not allowed[ROWS]
 
 
 def test_shapes_do_not_matter() -> None:

@@ -22,7 +22,8 @@ from toolprm_jax.records.types import Record, Tool
 
 PIECES: list[bytes | None] = [*(bytes([byte]) for byte in range(256)), None]
 GRAMMARS = {
-    dress: grammar_from_pieces(PIECES, 257, 256, dress) for dress in ("list", "tool_call", "llama")
+    dress: grammar_from_pieces(PIECES, 257, [256], dress)
+    for dress in ("list", "tool_call", "llama")
 }
 WEATHER = {
     "type": "object",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 
-from ...records import DataError
+from ...records import DataError, read_json
 from ...tokens import CONTRACT_FILE, Codec, Contract, ContractError, load_tokenizer, make_contract
 from ...toolworld.embedded import EMBEDDED, TOKENIZER
 from ..adapters import Adapter, check_adapter, is_adapter, merge, read_adapter
@@ -94,6 +95,30 @@ def _base_name(base: str, path: Path) -> str:
     return base
 
 
+def _ends(home: Path) -> tuple[int, ...]:
+    """The tokens that end a turn, where `generation_config.json` lists them.
+
+    Raises:
+      DataError: the file is damaged.
+    """
+    path = home / "generation_config.json"
+    if not path.is_file():
+        return ()
+    data = read_json(path)
+    found = data.get("eos_token_id") if isinstance(data, dict) else None
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    if not isinstance(data, dict) or any(type(i) is not int or i < 0 for i in ids):
+        raise DataError(f"{path}: eos_token_id: expected a token id or a list of them")
+    return tuple(dict.fromkeys(ids))
+
+
+def _check_rows(name: str, rows: int, who: str, ids: Iterable[int]) -> None:
+    """Raises a ContractError where a token id is past the embedding, which JAX would not notice."""
+    largest = max(ids)
+    if largest >= rows:
+        raise ContractError(f"{name}: {who} token {largest}, the embedding has {rows} rows")
+
+
 def load(
     name: str,
     template: str | None = None,
@@ -114,21 +139,21 @@ def load(
     """
     weights = load_weights(name, dtype, shardings)
     tokenizer = load_tokenizer(weights.tokenizer)
+    _check_rows(
+        name, weights.config.vocab_size, "the tokenizer has", tokenizer.get_vocab().values()
+    )
     if template is not None and not (weights.home / CONTRACT_FILE).exists():
         try:
-            contract = make_contract(tokenizer, weights.config.vocab_size, template)
+            ends = _ends(weights.home)
+            contract = make_contract(tokenizer, weights.config.vocab_size, template, ends=ends)
         except DataError as error:
             raise ContractError(f"{name}: {error}") from None
     else:
         contract = Contract.load(weights.home)
     if template not in (None, contract.template):
         raise ContractError(f"{name}: template is {contract.template!r}, not {template!r}")
-    largest = max(*contract.marker_ids, *contract.label_ids, contract.end_of_text)
-    if largest >= weights.config.vocab_size:
-        raise ContractError(
-            f"{name}: the contract names token {largest}, "
-            f"the embedding has {weights.config.vocab_size} rows"
-        )
+    ids = (*contract.marker_ids, *contract.label_ids, *contract.ends)
+    _check_rows(name, weights.config.vocab_size, "the contract names", ids)
     try:
         codec = Codec(tokenizer, contract)
     except DataError as error:
