@@ -26,6 +26,7 @@ from ..methods import GUIDED, METHODS, Method, method_config
 from .answers import Answer, answer_of
 from .batches import Batch, length_bucket, make_batches, record_keys
 from .closing import shortest_closing
+from .likelihood import Likelihood, likelihood
 from .pair import ModelPair, load_pair
 from .profiling import profiled
 from .programs import Compiling, Programs
@@ -287,6 +288,25 @@ class Searcher:
         longest = max((len(text.encode()) + len(ids) for text, ids in pairs), default=0)
         length = length_bucket(len(prm.codec.prompt(record)) + longest + _MARGIN)
         return next(score_rollouts(prm, [(record, pairs)], row_length=length, rows=1))
+
+    def likelihood(self, record: Record, completion: str | Sequence[int]) -> Likelihood:
+        """How likely the policy finds a completion, token by token.
+
+        Args:
+          record: the query and its tools.
+          completion: a text, or the token ids that a policy sampled, up to where a search ends.
+
+        Returns:
+          The policy's own log-probabilities, and those among the tokens that strict decoding leaves
+          after each: of the record's tools, or of the grammar where schemas are not strict.
+
+        Raises:
+          DataError: the record's tools are too large for strict decoding.
+        """
+        codec = self.pair.policy.codec
+        ids = codec.encode(completion) if isinstance(completion, str) else completion
+        rules = rules_of([record], ["strict" if self.base.schema == "strict" else "ignore"])
+        return likelihood(self.pair, rules([record]), record, ids)
 
     def batches(
         self,
