@@ -182,7 +182,7 @@ def main() -> None:
         words = [piece for piece in pieces if piece and piece.isalpha()]
         made = (a + b for a in words for b in reversed(words))
         pieces += [next(made) for _ in range(vocabulary - len(pieces))]
-        grammar = grammar_from_pieces(pieces, vocabulary, codec.contract.end_of_text, "list")
+        grammar = grammar_from_pieces(pieces, vocabulary, codec.contract.ends, "list")
         layers = 6 if quick else shape.num_layers
         config = replace(shape, vocab_size=vocabulary, num_layers=layers)
         decoder, weights = Decoder(config), init_params(config, jax.random.key(0))

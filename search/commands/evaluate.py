@@ -148,9 +148,9 @@ def evaluate(records: Sequence[Record], answers: Sequence[GivenAnswer]) -> Evalu
             problems.append(Problem("missing", record.id, f"{record.id} isn't answered: wrong"))
         ids.append(record.id)
         # Without calls, an unfinished answer would be right where no call is.
-        finished = answer is not None and answer.finished
-        correct.append(finished and exact_match(record, answer.calls))
-        counts.append(f1_counts(record, answer.calls if finished else None))
+        calls = answer.calls if answer is not None and answer.finished else None
+        correct.append(calls is not None and exact_match(record, calls))
+        counts.append(f1_counts(record, calls))
     if not ids:
         raise DataError("no record has gold calls to compare with")
     if not by_id.keys() & set(ids):

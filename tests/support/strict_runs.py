@@ -19,7 +19,7 @@ from toolprm_jax.grammar.types import Kind
 from toolprm_jax.records.types import Record, Tool
 
 END = 256
-BYTES = grammar_from_pieces([*(bytes([byte]) for byte in range(256)), None], 257, END, "list")
+BYTES = grammar_from_pieces([*(bytes([byte]) for byte in range(256)), None], 257, [END], "list")
 SIZE = StrictSize(
     alternatives=256, nodes=128, shapes=64, children=128, states=1024, slots=2048, words=1,
     tools=4, levels=8, ways=4,

@@ -55,10 +55,11 @@ def test_a_directory_as_output_is_found_out_before_the_work(
 def test_compare_does_not_write_over_its_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / compare.DATA_SETS["toolalpaca"]
+    path = tmp_path / compare.DATA_SETS["toolalpaca"].file
     path.parent.mkdir()
     path.write_text("mine\n")
-    assert compare.main([f"--data={tmp_path}", f"--out={path}", f"--runs={tmp_path}"]) == 2
+    argv = [f"--data={tmp_path}", f"--out={path}", f"--runs={tmp_path}", "--sets=toolalpaca"]
+    assert compare.main(argv) == 2
     assert "--out: expected another file than --data toolalpaca" in capsys.readouterr().err
     assert path.read_text() == "mine\n"
 

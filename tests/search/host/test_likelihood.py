@@ -43,9 +43,7 @@ def test_both_are_what_a_plain_pass_and_every_token_give(models: ModelPair, sche
     vocabulary = jnp.arange(logits.shape[1])
     for place, token in enumerate(ids):
         each = jnp.zeros_like(vocabulary)
-        spread = Readers(
-            type(state)(*(None if x is None else _spread(x, each) for x in state)), each
-        )
+        spread = Readers(_spread(state, each), each)
         mask = np.asarray(allows(grammar, rules, spread, vocabulary)) & np.isfinite(logits[place])
         own = logits[place] - np.logaddexp.reduce(logits[place])
         among = own - np.logaddexp.reduce(own[mask])
@@ -57,7 +55,7 @@ def test_both_are_what_a_plain_pass_and_every_token_give(models: ModelPair, sche
 
 
 def _spread(value: Any, each: Any) -> Any:
-    """The state of one walker for every token of the vocabulary."""
+    """The states of one walker for every token of the vocabulary."""
     return jax.tree.map(lambda x: jnp.broadcast_to(x[0, 0], (*each.shape, *x.shape[2:])), value)
 
 
