@@ -24,9 +24,8 @@ from toolprm_jax.model import (
     batch_sharding,
     make_mesh,
     means,
-    save_adapter,
 )
-from toolprm_jax.model.files import STEPS_FOLDER, read_run, save_model
+from toolprm_jax.model.files import STEPS_FOLDER, read_run, save_model, write_adapter
 from toolprm_jax.records import DataError, sole_writer
 from toolprm_jax.tokens import TreeBatch
 
@@ -308,8 +307,7 @@ def run(
                     folder, decoder, params, tokenizer=codec.tokenizer, contract=codec.contract
                 )
             else:
-                save_adapter(folder, Adapter(base, trainable.lora, params))
-                codec.contract.save(folder)
+                write_adapter(folder, Adapter(base, trainable.lora, params), codec)
     elif finished:
         # No process holds all the parameters, and one device may have no room for them.
         _log.info("toolprm-export makes a model of %s", root / STEPS_FOLDER / str(step))

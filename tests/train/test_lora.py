@@ -25,6 +25,7 @@ from toolprm_jax.model.files.hf import load_model, save_model
 from toolprm_jax.model.files.loading import load
 from toolprm_jax.model.sharding import batch_sharding, make_mesh
 from toolprm_jax.records.types import DataError
+from toolprm_jax.tokens.codec import load_tokenizer
 from toolprm_jax.tokens.tree import pack
 from train.build import build_start
 from train.data import to_device
@@ -103,8 +104,14 @@ def test_only_the_adapter_is_trained_and_kept(
         loaded = load(name)
         assert loaded.model.config == config
         jax.tree.map(np.testing.assert_array_equal, loaded.params, merged)
-    exported = read_adapter(tmp_path / "w" / "model", config)
+    model = tmp_path / "w" / "model"
+    exported = read_adapter(model, config)
     assert exported.base == str(base)
+    card = (model / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: peft\n")
+    assert f"on the base `{base}`. It is a policy." in card
+    vocabulary = load_tokenizer(base).get_vocab()
+    assert load_tokenizer(model).get_vocab() == vocabulary
     for a, b in zip(jax.tree.leaves(exported.params), jax.tree.leaves(adapter.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=0.01, atol=1e-3)  # bfloat16
 

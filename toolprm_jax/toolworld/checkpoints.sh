@@ -44,7 +44,9 @@ if [ -n "$DATA" ]; then
 fi
 
 train --config smollm2_policy --workdir "$RUNS/policy" "$REAL"
-cp "$RUNS"/policy/model/* "$HERE/policy/"
+# keep NAME WHERE: an adapter without the tokenizer, which is the base's.
+keep() { cp "$RUNS/$1"/model/adapter_* "$RUNS/$1/model/toolprm_contract.json" "$HERE/$2/"; }
+keep policy policy
 
 # What the reward model learns from: of the corpus the policy's own completions, and of every query
 # the gold and near misses, which cost no sampling.
@@ -73,4 +75,4 @@ judge siblings toolprm 1.0
 judge toolprm toolprm 0.0
 judge orm orm 0.0
 judge cprm cprm 0.0
-cp "$RUNS"/siblings/model/* "$HERE/prm/"
+keep siblings prm

@@ -6,6 +6,7 @@ from .checkpoint import decoder_of_run as decoder_of_run
 from .checkpoint import newest_valid as newest_valid
 from .checkpoint import read_run as read_run
 from .checkpoint import write_manifest as write_manifest
+from .export import write_adapter as write_adapter
 from .gguf import smollm2_file as smollm2_file
 from .hf import CONFIG_FILE as CONFIG_FILE
 from .hf import INDEX_FILE as INDEX_FILE

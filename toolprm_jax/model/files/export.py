@@ -11,7 +11,15 @@ from ...annotation import GRANULARITY
 from ...command import Parser, command
 from ...grammar import Kind
 from ...records import Record, Tool, atomic_folder, check_folder_place
-from ...tokens import CONTRACT_FILE, Contract, add_marker_tokens, get_template, prompt_text
+from ...tokens import (
+    CONTRACT_FILE,
+    Codec,
+    Contract,
+    add_marker_tokens,
+    get_template,
+    prompt_text,
+)
+from ..adapters import Adapter, save_adapter
 from .hf import save_model
 from .loading import LoadedModel, Origin, load, origin_of
 
@@ -55,6 +63,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained(directory)
 model = AutoModelForCausalLM.from_pretrained(directory)
 ```
+"""
+_ADAPTER_CARD = """\
+# A LoRA adapter for function calling
+
+Written by `toolprm-train`, in PEFT's layout, on the base `{base}`. It is {what}. `{contract_file}`
+holds what policy and reward model must agree on.
+
+`toolprm-export --checkpoint DIRECTORY --out MODEL` merges it into its base and writes a whole model
+with a card that says how to use it; commands of toolprm_jax take the directory as it is.
 """
 _PRM_CARD = """\
 # A process reward model for function calling (ToolPRM, arXiv:2510.14703)
@@ -110,8 +127,8 @@ p_right = math.exp(answer.outputs[0].logprobs[0][contract["label_ids"][1]].logpr
 """
 
 
-def _head(origin: Origin) -> str:
-    lines = ["library_name: transformers", "pipeline_tag: text-generation"]
+def _head(origin: Origin, library: str = "transformers") -> str:
+    lines = [f"library_name: {library}", "pipeline_tag: text-generation"]
     if origin.license:
         lines.append(f"license: {json.dumps(origin.license)}")
     if origin.base_model:
@@ -124,6 +141,23 @@ def model_card(contract: Contract, origin: Origin) -> str:
     template = get_template(contract.template)
     prompt = "" if template.own_chat else _PROMPT.format(prompt=prompt_text(_EXAMPLE, template))
     return _head(origin) + _usage(contract) + prompt
+
+
+def write_adapter(folder: Path, adapter: Adapter, codec: Codec) -> None:
+    """Writes an adapter with its contract, tokenizer and card.
+
+    Args:
+      folder: an empty one.
+      adapter: with its base's name.
+      codec: of the model.
+    """
+    contract, origin = codec.contract, origin_of(adapter.base)
+    what = "a policy" if contract.granularity is None else "a process reward model"
+    save_adapter(folder, adapter)
+    contract.save(folder)
+    codec.tokenizer.save_pretrained(str(folder))
+    card = _ADAPTER_CARD.format(base=adapter.base, what=what, contract_file=CONTRACT_FILE)
+    (folder / CARD_FILE).write_text(_head(origin, "peft") + card)
 
 
 def _usage(contract: Contract) -> str:
