@@ -27,8 +27,9 @@ from ..report import bootstrap_interval, bootstrap_statistic, f1_scores, write_j
 
 _SHOWN = 5  # problems that the terminal lists; the output file lists all
 
-# "exact" keeps to BFCL's own rules where the gold is BFCL's; "f1" is told beside it.
-METRICS = ("exact", "f1")
+# "exact" keeps to the rules of BFCL's AST checker where the gold is BFCL's, and "bfcl" asks for
+# such golds; "f1" is told beside it.
+METRICS = ("exact", "bfcl", "f1")
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,9 @@ def _evaluate(args: argparse.Namespace) -> int:
         )
 
     records = list(read_records(args.records, args.format, reject_as("bad record")))
+    others = sum(record.equality != "bfcl" for record in records)
+    if args.metric == "bfcl" and others:
+        raise DataError(f"--metric=bfcl: expected BFCL's records, found {others} others")
     answers = read_answers(args.answers, reject_as("bad answer"))
     if args.answered:
         ids = {answer.id for answer in answers}
@@ -220,7 +224,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.out:
         write_json(args.out, result)
     print(
-        f"exact: {result['correct']} of {result['queries']} right, "
+        f"{'exact' if args.metric == 'f1' else args.metric}: {result['correct']} of "
+        f"{result['queries']} right, "
         f"accuracy {result['accuracy']:.4f} "
         f"(95 % interval {result['ci_low']:.4f} to {result['ci_high']:.4f})"
     )

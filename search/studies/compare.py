@@ -1,6 +1,6 @@
 """Every method over whole test sets, resumable: the numbers in the README and docs/results.md.
 
-python -m search.studies.compare --runs runs/compare [--data FOLDER] [--out results/compare.json]
+python -m search.studies.compare --runs runs/compare [--data FOLDER] [--out results/table_b.json]
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def parser() -> Parser:
     out.add_argument("--limit", type=whole_number(1), default=QUERIES, help="queries a set at most")
     out.add_argument("--batch-size", type=whole_number(1), default=24)
     out.add_argument("--runs", default="runs/compare", help="directory for what is done so far")
-    out.add_argument("--out", default="results/compare.json", help="table to write")
+    out.add_argument("--out", default="results/table_b.json", help="table to write")
     return out
 
 

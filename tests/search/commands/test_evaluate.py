@@ -18,6 +18,8 @@ from search.commands.evaluate import (
     read_answers,
 )
 from search.report.intervals import bootstrap_interval, bootstrap_statistic, paired_bootstrap
+from toolprm_jax.annotation.corruption import gold_calls
+from toolprm_jax.records.readers import read_records
 from toolprm_jax.records.types import Call, DataError, GoldCall, Record, Tool
 
 
@@ -291,3 +293,23 @@ def test_the_interval_of_a_ratio_is_that_of_resampled_sums() -> None:
     sums = values[picked].sum(axis=1)
     expected = np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975])
     np.testing.assert_allclose([low[0], high[0]], expected, rtol=0.02)
+
+
+def test_bfcls_rules_ask_for_bfcls_golds(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The gold's first values are right in every category."""
+    for name in ("simple_python", "multiple", "parallel", "irrelevance"):
+        path = shared_data / "bfcl" / f"BFCL_v4_{name}.json"
+        records = list(read_records(path))
+        rows = [
+            {"id": record.id, "calls": [call.to_json() for call in gold_calls(record)]}
+            for record in records
+        ]
+        answers = write_lines(tmp_path / f"{name}.jsonl", rows)
+        argv = ["--records", str(path), "--answers", str(answers), "--metric", "bfcl"]
+        assert main(argv) == 0
+        assert f"bfcl: {len(rows)} of {len(rows)} right" in capsys.readouterr().out
+    records = write_lines(tmp_path / "records.jsonl", [record_row("a", 1)])
+    assert main(["--records", str(records), "--answers", str(answers), "--metric", "bfcl"]) == 2
+    assert "expected BFCL's records, found 1 others" in capsys.readouterr().err
