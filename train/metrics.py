@@ -59,6 +59,16 @@ def _first_errors(
     return np.where(among & wrong[:, None], order[:, None], _NEVER).min(axis=0, initial=_NEVER)
 
 
+def _sibling_hits(
+    score: Floats, plus: NDArray[np.bool_], starts: NDArray[np.int32]
+) -> tuple[NDArray[np.bool_], Floats]:
+    """Wrong decisions beside a right sibling, and the share of these that score higher."""
+    pairs = ~plus[:, None] & plus[None, :] & (starts[:, None] == starts[None, :])
+    above = np.sum(pairs & (score[None, :] > score[:, None]), axis=1)
+    counts = pairs.sum(axis=1)
+    return counts > 0, above / np.maximum(counts, 1)
+
+
 def decision_metrics(
     batches: Sequence[TreeBatch], logits: Sequence[NDArray[np.float32]]
 ) -> dict[str, float]:
@@ -70,7 +80,8 @@ def decision_metrics(
 
     Returns:
       `loss` (nats), `accuracy` (p >= 0.5 iff "+"), `accuracy_KIND` of each kind that occurs,
-      `trajectory_accuracy` (that of TOTAL_FINISH), `ece`, `auc` (absent where all labels agree),
+      `trajectory_accuracy` (that of TOTAL_FINISH), `sibling_accuracy` (of the right siblings of
+      wrong decisions, those that score higher), `ece`, `auc` (absent where all labels agree),
       `first_error_accuracy` (of trajectories with a "-", those whose first "-" is where the model
       says so first), `no_error_accuracy` (of the others, those in which it sees no error) and
       `first_error_f1`, the harmonic mean of these two; each of the last three where it has a value.
@@ -78,6 +89,7 @@ def decision_metrics(
     Source: the first error's position and its F1 are ProcessBench's (arXiv:2412.06559).
     """
     found: list[tuple[Floats, NDArray[np.bool_], Floats, NDArray[np.int32]]] = []
+    beside: list[tuple[Floats, Floats]] = []
     located: list[tuple[Floats, NDArray[np.int64], NDArray[np.int64]]] = []
     for batch, scores in zip(batches, logits, strict=True):
         for row in range(len(batch.tokens)):
@@ -85,6 +97,8 @@ def decision_metrics(
             kinds, weights = batch.kinds[row, at], batch.weights[row, at].astype(np.float64)
             score, plus = scores[row, at].astype(np.float64), batch.labels[row, at] == 1
             found.append((score, plus, weights, kinds))
+            wrong, hits = _sibling_hits(score, plus, batch.starts[row, at])
+            beside.append((weights[wrong], hits[wrong]))
             # A trajectory is a TOTAL_FINISH; its decisions hang on the ancestors of its token.
             node = batch.parents[row, at]
             final = kinds == Kind.TOTAL_FINISH
@@ -118,6 +132,9 @@ def decision_metrics(
             out[f"accuracy_{kind.name}"] = mean
     if Kind.TOTAL_FINISH in kinds:
         out["trajectory_accuracy"] = out[f"accuracy_{Kind.TOTAL_FINISH.name}"]
+    rivals, higher = (np.concatenate(part) for part in zip(*beside, strict=True))
+    if rivals.size:
+        out["sibling_accuracy"] = float(np.average(higher, weights=rivals))
     for name, chosen in (
         ("first_error_accuracy", truth != _NEVER),
         ("no_error_accuracy", truth == _NEVER),

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search.host.batches import length_bucket
 from toolprm_jax.annotation.matching import exact_match
 from toolprm_jax.model.adapters import read_adapter
 from toolprm_jax.model.files.gguf import smollm2_file
-from toolprm_jax.records.types import DataError
+from toolprm_jax.records.types import DataError, Record
 from toolprm_jax.tokens.contract import Contract
 from toolprm_jax.toolworld.embedded import EMBEDDED
 from toolprm_jax.toolworld.masked import masked_corpus
@@ -54,9 +55,14 @@ def test_the_program_in_the_readme_answers(program: dict[str, Any]) -> None:
 
 
 def test_the_embedded_pair_answers_held_out_queries(program: dict[str, Any]) -> None:
-    records = list(masked_corpus(1, "heldout", 8))
-    answers = list(program["searcher"].many(records, progress=False))
-    assert (
-        sum(answer.finished and exact_match(answer.record, answer.calls) for answer in answers) >= 3
-    )
+    """A few of one compiled shape: the tests compile without most optimizations."""
+    searcher = program["searcher"]
+    by_length: dict[int, list[Record]] = {}
+    for record in masked_corpus(1, "heldout", 16):
+        length = length_bucket(len(searcher.pair.policy.codec.prompt(record)))
+        by_length.setdefault(length, []).append(record)
+    records = max(by_length.values(), key=len)[:4]
+    answers = list(searcher.many(records, progress=False))
+    right = [answer.finished and exact_match(answer.record, answer.calls) for answer in answers]
+    assert sum(right) >= 2
     assert all(np.isfinite(answer.score) and answer.cost["prm_tokens"] for answer in answers)

@@ -52,7 +52,7 @@ def test_the_plan_counts_what_a_device_holds(init: str) -> None:
     state = init_state(mesh, Trainable(Decoder(SHAPE)), optax.adamw(1e-3), jax.random.key(0))
     assert plan.parts["parameters"] == bytes_here(state.params)
     assert plan.parts["optimizer"] == pytest.approx(bytes_here(state.opt_state), abs=64)
-    assert plan.parts["batch"] == 7 * 4 * 16 * 64 // 8
+    assert plan.parts["batch"] == 8 * 4 * 16 * 64 // 8
     assert plan.devices == 8
     assert plan.total > sum(plan.parts.values())
     assert facts["parameters"] == f"{sum(x.size for x in jax.tree.leaves(state.params)):,}"

@@ -40,17 +40,18 @@ def test_both_are_what_a_plain_pass_and_every_token_give(models: ModelPair, sche
 
     rules = make_strict([record]) if schema == "strict" else None
     state = initial(grammar, (1, 1), rules)
+    try_all, go_on = jax.jit(allows), jax.jit(advance)
     vocabulary = jnp.arange(logits.shape[1])
     for place, token in enumerate(ids):
         each = jnp.zeros_like(vocabulary)
         spread = Readers(_spread(state, each), each)
-        mask = np.asarray(allows(grammar, rules, spread, vocabulary)) & np.isfinite(logits[place])
+        mask = np.asarray(try_all(grammar, rules, spread, vocabulary)) & np.isfinite(logits[place])
         own = logits[place] - np.logaddexp.reduce(logits[place])
         among = own - np.logaddexp.reduce(own[mask])
         np.testing.assert_allclose(found.own[place], own[token], atol=1e-4)
         expected = among[token] if mask[token] else -np.inf
         np.testing.assert_allclose(found.allowed[place], expected, atol=1e-4)
-        state = advance(grammar, state, jnp.asarray([[token]]), rules)[0]
+        state = go_on(grammar, state, jnp.asarray([[token]]), rules)[0]
     assert np.all(found.allowed >= found.own - 1e-5)
 
 
