@@ -83,6 +83,8 @@ def f1(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in found:
         pairs.setdefault((row["dataset"], _who(row)), {})[row["metric"]] = _percent(row)
     lines = [[*key, row["f1_names"], row["f1_arguments"]] for key, row in pairs.items()]
+    if not lines:
+        return "Not run yet.\n"
     return _markdown(["set", "method", "F1 of names", "F1 of arguments"], lines)
 
 
