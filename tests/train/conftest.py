@@ -62,7 +62,8 @@ def make_trees() -> Callable[[int, int], list[TokenTree]]:
                 nodes = builder.add_path(path, unweighted=len(prompt))
                 for index in range(len(prompt), len(path)):
                     kind = int(rng.integers(5))
-                    label, start = int(rng.integers(2)), nodes[index - 1]
+                    # As in data, a decision has one label, whichever rollout makes it.
+                    label, start = (sum(path[: index + 1]) + kind) % 2, nodes[index - 1]
                     builder.add_marker(nodes[index], CONTRACT.marker_ids[kind], kind, label, start)
             trees.append(builder.build())
         return trees
