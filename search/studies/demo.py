@@ -39,7 +39,7 @@ CONFIG = SearchConfig(
     max_step_tokens=48,
     pool_size=1024,
 )
-QUERIES = 12
+QUERIES = 8
 SEED = 2024  # of the held-out queries; the training corpus and its checks use others
 
 
@@ -157,7 +157,7 @@ def _demo(args: argparse.Namespace) -> int:
     drawn = _pictured(fine, _correct(fine), correct[0])
     fine.answers[drawn].tree(out / "search.html")
 
-    Console(width=110).print(results_table(rows))
+    Console(width=120).print(results_table(rows))
     for name, run in runs.items():
         for flag, count in flag_counts(run.answers).items():
             print(f"{name}: {count} of {len(run.answers)} answers: {flag}")
