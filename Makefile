@@ -24,7 +24,7 @@ PARALLEL := --numprocesses $(JOBS) --dist loadfile
 
 help:
 	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca|openai] [LIMIT=8]   search, with the embedded models"
-	@echo "make compare [DATA=FOLDER]   the demo's table over 500 queries and, with DATA, BFCL and ToolAlpaca"
+	@echo "make compare [DATA=FOLDER]   the demo's methods over 500 queries and, with DATA, BFCL, ToolAlpaca and Seal-Tools"
 	@echo "make test          run the tests"
 	@echo "make check         linters, types and the fast tests, in two minutes"
 	@echo "make lint          ruff and pyright"

@@ -23,7 +23,7 @@ from toolprm_jax.records import (
     read_rows,
 )
 
-from ..report import bootstrap_interval, bootstrap_statistic, f1_scores, write_json
+from ..report import bootstrap_interval, f1_intervals, write_json
 
 _SHOWN = 5  # problems that the terminal lists; the output file lists all
 
@@ -167,12 +167,10 @@ def evaluate(records: Sequence[Record], answers: Sequence[GivenAnswer]) -> Evalu
 
 def _f1(counts: np.ndarray) -> dict[str, float]:
     """F1 of names and of arguments over all queries, with intervals."""
-    found = f1_scores(counts.sum(axis=0))
-    low, high = bootstrap_statistic(counts, f1_scores)
     return {
-        f"f1_{of}{end}": float(values[place])
-        for place, of in enumerate(("names", "arguments"))
-        for end, values in (("", found), ("_low", low), ("_high", high))
+        f"f1_{of}{end}": value
+        for of, values in f1_intervals(counts).items()
+        for end, value in zip(("", "_low", "_high"), values, strict=True)
     }
 
 

@@ -49,11 +49,10 @@ def _log_probs(
     rules: Rules | None,
     row: Array,
     places: Array,
-    tokens: Array,
     length: Array,
 ) -> tuple[Array, Array]:
-    """Both log-probabilities float32[T] of tokens that follow the places int32[T] of a row."""
-    size = row.shape[0]
+    """Both log-probabilities float32[T] of the tokens that follow the places int32[T] of a row."""
+    size, tokens = row.shape[0], row[places + 1]
     hidden: Any = model.apply(params, row[None], jnp.arange(size)[None], jnp.full((1, size), size))
     logits: Any = model.apply(params, hidden[0][places], method=Decoder.logits)
     logits = jnp.where(grammar.allowed, logits.astype(jnp.float32), -jnp.inf)
@@ -90,7 +89,6 @@ def likelihood(
         rules,
         jnp.asarray(row),
         jnp.arange(padded) + len(prompt) - 1,
-        jnp.asarray(row[len(prompt) : len(prompt) + padded]),
         jnp.int32(count),
     )
     return Likelihood(tuple(tokens), np.asarray(own)[:count], np.asarray(allowed)[:count])

@@ -1,6 +1,5 @@
 from .intervals import bootstrap_interval as bootstrap_interval
-from .intervals import bootstrap_statistic as bootstrap_statistic
-from .intervals import f1_scores as f1_scores
+from .intervals import f1_intervals as f1_intervals
 from .intervals import paired_bootstrap as paired_bootstrap
 from .tables import results_table as results_table
 from .tables import write_json as write_json

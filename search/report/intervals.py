@@ -71,8 +71,9 @@ def bootstrap_statistic(
     rng = np.random.default_rng(seed)
     # How often each query is drawn is all that a sum needs.
     drawn = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
-    low, high = (1 - level) / 2, (1 + level) / 2
-    return tuple(np.quantile(statistic(drawn @ values), [low, high], axis=0))  # type: ignore[return-value]
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    low, high = np.quantile(statistic(drawn @ values), ends, axis=0)
+    return low, high
 
 
 def paired_bootstrap(
@@ -100,6 +101,20 @@ def paired_bootstrap(
         raise ValueError(f"expected the same queries, got shapes {first.shape} and {second.shape}")
     low, high = bootstrap_interval(first - second, seed, resamples, level)
     return float(np.mean(first - second)), low, high
+
+
+def f1_intervals(counts: np.ndarray) -> dict[str, tuple[float, float, float]]:
+    """F1 of `names` and of `arguments` over queries, each with the ends of its interval.
+
+    Args:
+      counts: int[Q, 6], `toolprm_jax.annotation.F1Counts` of each query.
+    """
+    found = f1_scores(counts.sum(axis=0))
+    low, high = bootstrap_statistic(counts, f1_scores)
+    return {
+        of: (float(found[place]), float(low[place]), float(high[place]))
+        for place, of in enumerate(("names", "arguments"))
+    }
 
 
 def f1_scores(counts: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import argparse
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +18,9 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from toolprm_jax.annotation import exact_match, f1_counts
+from toolprm_jax.annotation import f1_counts
 from toolprm_jax.cache import keep_programs
 from toolprm_jax.command import Parser, check_files, command, whole_number
-from toolprm_jax.model.files import LoadedModel
 from toolprm_jax.progress import Progress
 from toolprm_jax.records import (
     Call,
@@ -37,8 +36,8 @@ from toolprm_jax.toolworld import masked_corpus
 from ..core import SearchConfig
 from ..host import ModelPair, Searcher, digest_of, load_told
 from ..methods import GUIDED, METHODS, Method
-from ..report import bootstrap_statistic, f1_scores, results_table, write_results
-from .demo import COMPARED, CONFIG, SEED, result_row
+from ..report import f1_intervals, results_table, write_results
+from .demo import COMPARED, CONFIG, SEED, result_row, verdicts
 
 QUERIES = 500  # of a set, at most
 # Long enough for the parallel calls of the real sets.
@@ -63,6 +62,7 @@ DATA_SETS = {
     "seal_tools": Source("seal-tools/seal_tools.jsonl", first=1300, metric="f1"),
 }
 CORPUS = "toolworld"
+_GENERATED = Source("")  # what holds of the corpus, which has no file
 
 
 class Setting(NamedTuple):
@@ -169,6 +169,7 @@ class Found(NamedTuple):
     correct: np.ndarray  # bool[Q], in the order of the records
     cost: Counter[str]
     flags: Counter[str]
+    no_call: int
     seconds: float
     counts: np.ndarray  # int[Q, 6], `F1Counts` of each
 
@@ -177,7 +178,7 @@ def read_found(path: Path, records: Sequence[Record]) -> Found:
     """Reads what `_searched` wrote of some records."""
     cost: Counter[str] = Counter()
     flags: Counter[str] = Counter()
-    seconds, correct, counts = 0.0, {}, {}
+    no_call, seconds, correct, counts = 0, 0.0, {}, {}
     for row in read_rows(path):
         line: Any = row.value
         seconds += line["seconds"]
@@ -186,11 +187,13 @@ def read_found(path: Path, records: Sequence[Record]) -> Found:
             calls = [Call(call["name"], call["arguments"]) for call in answer["calls"]]
             counts[place] = f1_counts(records[place], calls if answer["finished"] else None)
             cost.update(answer["cost"])
-            flags.update(answer.get("flags", ()))
-            flags["no_call"] += not answer["calls"]
-    places = sorted(correct)
-    verdicts = np.asarray([correct[place] for place in places])
-    return Found(verdicts, cost, flags, seconds, np.asarray([counts[place] for place in places]))
+            flags.update(answer["flags"])
+            no_call += not answer["calls"]
+
+    def in_order(values: Mapping[int, Any]) -> np.ndarray:
+        return np.asarray([values[place] for place in sorted(values)])
+
+    return Found(in_order(correct), cost, flags, no_call, seconds, in_order(counts))
 
 
 def _searched(
@@ -214,7 +217,7 @@ def _searched(
                 {method: config},
                 seed=0,
                 batch_size=args.batch_size,
-                max_shapes=DATA_SETS[name].max_shapes if name in DATA_SETS else 2,
+                max_shapes=DATA_SETS.get(name, _GENERATED).max_shapes,
                 skip=skip,
                 bar=bar,
             ):
@@ -223,10 +226,7 @@ def _searched(
                     "places": mine.indices,
                     "seconds": mine.spent.seconds,
                     "answers": [answer.to_json() for answer in mine.answers],
-                    "correct": [
-                        answer.finished and exact_match(answer.record, answer.calls)
-                        for answer in mine.answers
-                    ],
+                    "correct": verdicts(mine.answers).tolist(),
                 }
 
         path = Path(args.runs, name, f"{setting.name}.jsonl")
@@ -240,30 +240,22 @@ def table_rows(
     """Rows of the table; with the difference from greedy under the same schema, where known."""
     config = setting.config
     base = None if greedy is None or setting.method == "greedy" else greedy.correct
-    metric = DATA_SETS[name].metric if name in DATA_SETS else "exact"
+    metric = DATA_SETS.get(name, _GENERATED).metric
     row = {
         "dataset": name,
         **result_row(setting.method, config, mine.correct, mine.cost, mine.seconds, base),
         "judge": setting.judge,
         "schema": setting.schema,
         "metric": "exact" if metric == "f1" else metric,
-        "no_call": mine.flags["no_call"],
-        "flags": {flag: n for flag, n in mine.flags.items() if flag != "no_call"},
+        "no_call": mine.no_call,
+        "flags": dict(mine.flags),
     }
     if metric != "f1":
         return [row]
-    scores = f1_scores(mine.counts.sum(axis=0))
-    low, high = bootstrap_statistic(mine.counts, f1_scores)
     plain = {key: value for key, value in row.items() if not key.startswith("diff")}
     return [row] + [
-        {
-            **plain,
-            "metric": f"f1_{of}",
-            "accuracy": float(scores[place]),
-            "ci_low": float(low[place]),
-            "ci_high": float(high[place]),
-        }
-        for place, of in enumerate(("names", "arguments"))
+        {**plain, "metric": f"f1_{of}", "accuracy": value, "ci_low": low, "ci_high": high}
+        for of, (value, low, high) in f1_intervals(mine.counts).items()
     ]
 
 
@@ -291,23 +283,19 @@ def _compare(args: argparse.Namespace) -> int:
     _merged(Path(args.out), [])  # before the work, which takes long
     keep_programs()
     policy = load_told(args.policy)
-    judge: LoadedModel | None = None
     found: dict[tuple[str, Any], Found] = {}  # of greedy by data set and schema
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in sets}
-    for before, setting in zip([None, *wanted], wanted, strict=False):
-        if setting.judge == "none":
-            judge = None
-        elif before is None or before.judge != setting.judge:  # one at a time in memory
-            judge = load_told(judges[setting.judge])
-        pair = ModelPair(policy, judge, setting.judge)
-        searcher = Searcher(pair, setting.config, method=setting.method)
-        for name in sets:
-            print(f"{name} {setting.name}", file=sys.stderr)
-            mine = _searched(searcher, setting, name, records[name], args)
-            if setting.method == "greedy":
-                found[name, setting.schema] = mine
-            rows[name] += table_rows(setting, name, mine, found.get((name, setting.schema)))
-            write_results(args.out, _merged(Path(args.out), rows[name]))
+    for judge, alike in itertools.groupby(wanted, lambda setting: setting.judge):
+        pair = ModelPair(policy, None if judge == "none" else load_told(judges[judge]), judge)
+        for setting in alike:
+            searcher = Searcher(pair, setting.config, method=setting.method)
+            for name in sets:
+                print(f"{name} {setting.name}", file=sys.stderr)
+                mine = _searched(searcher, setting, name, records[name], args)
+                if setting.method == "greedy":
+                    found[name, setting.schema] = mine
+                rows[name] += table_rows(setting, name, mine, found.get((name, setting.schema)))
+                write_results(args.out, _merged(Path(args.out), rows[name]))
     for name in sets:
         print(name)
         Console(width=120).print(results_table(rows[name]))

@@ -23,7 +23,7 @@ from toolprm_jax.records import DataError, Record, check_folder_place, write_jso
 from toolprm_jax.toolworld import masked_corpus
 
 from ..core import Execution, SearchConfig
-from ..host import MethodRun, Searcher, flag_counts, load_pair, read_queries, run_methods
+from ..host import Answer, MethodRun, Searcher, flag_counts, load_pair, read_queries, run_methods
 from ..methods import Method
 from ..report import bootstrap_interval, paired_bootstrap, results_table, write_results
 
@@ -115,9 +115,9 @@ def _runs(args: argparse.Namespace, records: Sequence[Record]) -> dict[str, Meth
     return {**runs, f"{last.method}_strict": last}
 
 
-def _correct(run: MethodRun) -> np.ndarray:
-    """Which answers are right, bool[Q]."""
-    return np.asarray([a.finished and exact_match(a.record, a.calls) for a in run.answers])
+def verdicts(answers: Sequence[Answer]) -> np.ndarray:
+    """Which answers are right, bool[Q]; one that is not finished never is."""
+    return np.asarray([a.finished and exact_match(a.record, a.calls) for a in answers])
 
 
 def _row(run: MethodRun, correct: np.ndarray, greedy: np.ndarray) -> dict[str, Any]:
@@ -147,14 +147,13 @@ def _demo(args: argparse.Namespace) -> int:
         print(f"{len(records) - len(known)} records without answers left out", file=sys.stderr)
     keep_programs()
     runs = _runs(args, known)
-    correct = [_correct(run) for run in runs.values()]
-    found = zip(runs.values(), correct, strict=True)
-    rows = [_row(run, verdicts, correct[0]) for run, verdicts in found]
+    correct = {name: verdicts(run.answers) for name, run in runs.items()}
+    rows = [_row(run, correct[name], correct["greedy"]) for name, run in runs.items()]
     write_results(out / "results.json", rows)
     for name, run in runs.items():
         write_jsonl(out / f"answers_{name}.jsonl", (a.to_json() for a in run.answers))
     fine = runs["fine_grained"]
-    drawn = _pictured(fine, _correct(fine), correct[0])
+    drawn = _pictured(fine, correct["fine_grained"], correct["greedy"])
     fine.answers[drawn].tree(out / "search.html")
 
     Console(width=120).print(results_table(rows))

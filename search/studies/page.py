@@ -90,19 +90,12 @@ def f1(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def judges(table: Mapping[str, Mapping[str, Any]]) -> str:
     """Reward models against labelled completions; the names of the table are JUDGE/SET."""
-    keys = {
-        "loss": ".3f",
-        "accuracy": ".3f",
-        "trajectory_accuracy": ".3f",
-        "auc": ".3f",
-        "ece": ".3f",
-        "first_error_accuracy": ".3f",
-        "no_error_accuracy": ".3f",
-    }
+    keys = ("loss", "accuracy", "trajectory_accuracy", "auc", "ece")
+    keys += ("first_error_accuracy", "no_error_accuracy")
     lines = []
     for name, row in table.items():
         judge, _, data = name.partition("/")
-        values = [format(row[key], spec) for key, spec in keys.items()]
+        values = [f"{row[key]:.3f}" for key in keys]
         lines.append([data, judge, f"{row['trajectories']:,.0f}", *values])
     head = ["completions", "judge", "number", "loss", "step", "trajectory", "AUC"]
     return _markdown([*head, "calibration", "first error", "no error"], sorted(lines))

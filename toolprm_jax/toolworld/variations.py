@@ -20,7 +20,7 @@ _LOOKED_AT = 20  # records whose tools are tried
 
 
 def _needed(record: Record) -> frozenset[str]:
-    """Names of the tools that a record's calls, or those of its history, use."""
+    """Names of the tools that a record's calls use."""
     return frozenset(gold.name for gold in record.answers or ())
 
 
