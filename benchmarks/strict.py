@@ -9,7 +9,8 @@ texts, and differ in what reading and redrawing cost. The first row's tokens are
 trained policy's are rarely. The largest vocabulary is the embedded one with made-up tokens added.
 
 `strict_over_ignore` is the largest ratio of the seconds of a step; `mask_ms` what reading every
-token of the vocabulary costs instead, for one lane inside a string and before a value.
+token of the vocabulary costs instead, for one lane before a name and before a value, and
+`engine_mask_ms` what a mask of the host engine llguidance costs, for one walker.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -164,6 +167,41 @@ def compile_ms(records: list[Record]) -> float:
     return round(1000 * float(np.median(spent)), 3)
 
 
+def engine_mask_ms(codec: Codec, records: list[Record]) -> float | None:
+    """Milliseconds of llguidance, on the host, for one walker's mask; the median over gold calls.
+
+    None where it is not installed (the extra `peers`).
+    """
+    if find_spec("llguidance") is None:
+        return None
+    llguidance = import_module("llguidance")
+    bitmasks = import_module("llguidance.numpy")
+    tokenizer = import_module("llguidance.hf").from_tokenizer(codec.tokenizer)
+    mask = bitmasks.allocate_token_bitmask(1, tokenizer.vocab_size)
+    spent = []
+    for record in records:
+        shapes = [
+            {
+                "type": "object",
+                "properties": {"name": {"const": tool.name}, "arguments": tool.parameters},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+            for tool in record.tools
+        ]
+        grammar = llguidance.LLMatcher.grammar_from_json_schema(
+            json.dumps({"type": "array", "items": {"anyOf": shapes}})
+        )
+        matcher = llguidance.LLMatcher(tokenizer, grammar, log_level=0)
+        for token in codec.encode(spell_calls([gold.first() for gold in record.answers or ()])):
+            start = time.perf_counter()
+            bitmasks.fill_next_token_bitmask(matcher, mask, 0)
+            spent.append(time.perf_counter() - start)
+            if not matcher.consume_token(token):
+                break
+    return round(1000 * float(np.median(spent)), 4)
+
+
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -206,6 +244,7 @@ def main() -> None:
             {
                 "strict_over_ignore": max(row["ratio"] for row in rows),
                 "compile_ms": compile_ms(records),
+                "engine_mask_ms": engine_mask_ms(codec, records),
                 "layers": 6 if quick else shape.num_layers,
                 "rows": rows,
             }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,11 +14,19 @@ from toolprm_jax.grammar import PartialCall, parse_calls, tables
 from toolprm_jax.records import Call, Record
 from toolprm_jax.tokens import Codec, Granularity
 
-from ..core import SearchOutput, Trace
+from ..core import SearchOutput, Status, Trace
 from ..decoder import Prompts
 from ..methods import Method
 from ..report import write_search_picture
 from .confidence import By, confidence
+
+
+class Beam(NamedTuple):
+    """A whole completion that a search kept to its end."""
+
+    calls: tuple[Call, ...]
+    text: str
+    score: float
 
 
 @dataclass
@@ -34,6 +42,7 @@ class Answer:
     method: Method
     cost: dict[str, int]
     flags: tuple[str, ...]
+    beams: tuple[Beam, ...] = ()  # best first; after an early stop those behind may be missing
     trace: Trace | None = None  # of this query alone
     drawing: dict[str, Any] | None = None  # the tree of a traced search, see `search_tree`
 
@@ -79,6 +88,19 @@ def _parsed(codec: Codec, text: bytes) -> list[PartialCall]:
 def _repeats(call: PartialCall) -> bool:
     names = [name for name, _ in call.pairs]
     return len(set(names)) < len(names)
+
+
+def _beams(codec: Codec, output: SearchOutput, row: int) -> tuple[Beam, ...]:
+    """The beams of a row that are whole and give no parameter twice."""
+    found = []
+    for rank in np.flatnonzero(output.status[row] == Status.FINISHED):
+        tokens = output.tokens[row, rank, : int(output.lengths[row, rank])]
+        text = codec.decode(tokens.tolist())
+        calls = _parsed(codec, text)
+        if not any(_repeats(call) for call in calls):
+            told, score = text.decode("utf-8", errors="replace"), float(output.score[row, rank])
+            found.append(Beam(tuple(map(_called, calls)), told, score))
+    return tuple(found)
 
 
 def answer_of(
@@ -140,6 +162,7 @@ def answer_of(
         method=method,
         cost=cost,
         flags=tuple(flags if finished else [*flags, "unfinished"]),
+        beams=_beams(codec, output, row),
         trace=jax.tree.map(lambda array: array[row], output.trace),
     )
 

@@ -29,12 +29,14 @@ from toolprm_jax.grammar import (
     tables,
 )
 from toolprm_jax.records import Record
+from toolprm_jax.tokens import Codec
 
 from ..grammar import NEEDS, NOT_OPEN, Grammar, Rules, Tracker, compile_tools, follow, initial
 
 _AT_ONCE = 16  # states whose next bytes are tried together
 _MOST = 4096  # states that are tried before a completion is given up
 _FAR = 1 << 20
+_INSIDE = bytes(range(0x80, 0xC0))  # bytes of UTF-8 that begin no character
 _KEY_SITES = (Site.KEY, Site.INNER_KEY, Site.ARGS_NEXT, Site.INNER_NEXT)
 
 
@@ -202,6 +204,34 @@ def shortest_closing(
             item = (len(written) + rest, -len(written), pushed, written, None if is_end else state)
             heapq.heappush(waiting, item)
     return None
+
+
+def closing_tokens(
+    codec: Codec, grammar: Grammar, rules: Rules | None, row: int, record: Record,
+    ids: Sequence[int],
+) -> list[int] | None:  # fmt: skip
+    """Tokens that end a completion's calls by the fewest bytes, as a policy would have drawn them.
+
+    Args:
+      codec: of the policy.
+      grammar: over its vocabulary.
+      rules: as for `shortest_closing`, as what follows.
+      row: likewise.
+      record: likewise.
+      ids: the completion's tokens.
+
+    Returns:
+      The tokens; None where `shortest_closing` finds nothing.
+    """
+    dress, text = codec.template.dress, codec.decode(ids)
+    ending = shortest_closing(grammar, rules, row, record, text, dress)
+    if ending is None:
+        return None
+    whole = ending.lstrip(_INSIDE)  # a limit may stand inside of a character
+    rest = [codec.byte_ids[byte] for byte in ending[: len(ending) - len(whole)]]
+    rest += codec.encode_bytes(whole.decode())
+    is_over = run(tables(dress), text + ending, eot=False).accepted
+    return rest if is_over else [*rest, codec.contract.end_of_text]
 
 
 def _identity(state: Tracker) -> bytes:

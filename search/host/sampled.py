@@ -12,9 +12,10 @@ import numpy as np
 from toolprm_jax.model.files import LoadedModel
 from toolprm_jax.records import Record, json_line, record_to_json
 
-from ..core import Execution
+from ..core import Execution, Status
 from ..grammar import make_grammar
 from .batches import make_batches, record_keys
+from .closing import closing_tokens
 from .rules import rules_of
 from .sharded import place_models, place_queries, search_mesh, sharded_rollouts
 
@@ -48,13 +49,14 @@ def rollouts(
       skip: leaves out so many lines at the start; the others are what they would be.
       tensor: devices that share the model; the records of a batch are spread over the others.
       max_lanes: tokens that a device runs at once; changes no completion.
-      schema: "strict" draws only tokens that keep to the record's tools.
+      schema: "strict" draws only tokens that keep to the record's tools, and closes what runs
+        against the limit in the shortest way that they accept.
 
     Raises:
       DataError: a record's tools are too large for strict decoding.
 
     Yields:
-      `{"id", "completions", "token_ids"}`.
+      `{"id", "completions", "token_ids"}`, and the places of those that were closed as `"closed"`.
     """
     codec = policy.codec
     grammar = make_grammar(codec, policy.model.config.vocab_size)
@@ -88,8 +90,17 @@ def rollouts(
                 np.asarray(tokens[:length]).tolist()
                 for tokens, length in zip(sampled.tokens[row], sampled.lengths[row], strict=True)
             ]
+            closed = []
+            for place in np.flatnonzero(sampled.status[row] != Status.STOPPED).tolist():
+                if tools is None:
+                    break
+                rest = closing_tokens(codec, grammar, tools, row, records[index], ids[place])
+                if rest is not None:
+                    ids[place] += rest
+                    closed.append(place)
             texts = [codec.decode(tokens).decode("utf-8", errors="replace") for tokens in ids]
-            yield {"id": records[index].id, "completions": texts, "token_ids": ids}
+            line = {"id": records[index].id, "completions": texts, "token_ids": ids}
+            yield {**line, "closed": closed} if closed else line
         skip = 0
 
 

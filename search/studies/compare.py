@@ -1,5 +1,8 @@
 """Every method over whole test sets, resumable: the numbers in the README and docs/results.md.
 
+The sets that are asked for are searched as one: a batch may hold queries of several, and all share
+their compiled programs. The seconds of a batch are shared out evenly.
+
 python -m search.studies.compare --runs runs/compare [--data FOLDER] [--out results/table_b.json]
 """
 
@@ -18,7 +21,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from toolprm_jax.annotation import f1_counts
+from toolprm_jax.annotation import F1Counts, exact_match, f1_counts
 from toolprm_jax.cache import keep_programs
 from toolprm_jax.command import Parser, check_files, command, whole_number
 from toolprm_jax.progress import Progress
@@ -33,15 +36,15 @@ from toolprm_jax.records import (
 )
 from toolprm_jax.toolworld import masked_corpus
 
-from ..core import SearchConfig
-from ..host import ModelPair, Searcher, digest_of, load_told
+from ..core import Execution, SearchConfig
+from ..host import Answer, ModelPair, Searcher, digest_of, load_told
 from ..methods import GUIDED, METHODS, Method
 from ..report import f1_intervals, results_table, write_results
 from .demo import COMPARED, CONFIG, SEED, result_row, verdicts
 
 QUERIES = 500  # of a set, at most
 # Long enough for the parallel calls of the real sets.
-LONG = replace(CONFIG, max_tokens=256, max_step_tokens=64)
+LONG = replace(CONFIG, max_tokens=256, max_step_tokens=64, pool_size=2048)
 
 
 class Source(NamedTuple):
@@ -49,7 +52,6 @@ class Source(NamedTuple):
 
     file: str
     first: int = 0  # those before it are trained on
-    max_shapes: int = 2  # prompt lengths that are compiled
     metric: str = "exact"  # "bfcl": exact match by BFCL's own rules; "f1" is told beside it
 
 
@@ -58,11 +60,10 @@ DATA_SETS = {
     "bfcl_multiple": Source("bfcl/BFCL_v4_multiple.json", metric="bfcl"),
     "bfcl_parallel": Source("bfcl/BFCL_v4_parallel.json", metric="bfcl"),
     "bfcl_irrelevance": Source("bfcl/BFCL_v4_irrelevance.json", metric="bfcl"),
-    "toolalpaca": Source("toolalpaca/toolalpaca_114.json", max_shapes=3, metric="f1"),
+    "toolalpaca": Source("toolalpaca/toolalpaca_114.json", metric="f1"),
     "seal_tools": Source("seal-tools/seal_tools.jsonl", first=1300, metric="f1"),
 }
 CORPUS = "toolworld"
-_GENERATED = Source("")  # what holds of the corpus, which has no file
 
 
 class Setting(NamedTuple):
@@ -80,11 +81,27 @@ class Setting(NamedTuple):
         size = f"{self.num_beams}x{self.beam_width}"
         return "-".join((self.method, self.judge, size, self.schema))
 
-    @property
-    def config(self) -> SearchConfig:
+    def config(self, max_lanes: int = Execution.max_lanes) -> SearchConfig:
         """What a searcher is made with."""
+        # Two sizes of a pass instead of four: compiling is what takes the time of many settings.
+        execution = Execution(max_lanes=max_lanes, pass_sizes=2)
         n, m = self.num_beams, self.beam_width
-        return replace(LONG, num_beams=n, beam_width=m, schema=self.schema)
+        return replace(LONG, num_beams=n, beam_width=m, schema=self.schema, execution=execution)
+
+
+class Pool(NamedTuple):
+    """The records of all sets, one set after another."""
+
+    records: list[Record]
+    places: dict[str, range]  # of each set
+
+    @classmethod
+    def of(cls, sets: Mapping[str, Sequence[Record]]) -> Pool:
+        """The pool of some sets."""
+        ends = list(itertools.accumulate(map(len, sets.values())))
+        starts = [0, *ends[:-1]]
+        places = {n: range(a, b) for n, a, b in zip(sets, starts, ends, strict=True)}
+        return cls([record for records in sets.values() for record in records], places)
 
 
 def settings(args: argparse.Namespace, judges: Sequence[str]) -> list[Setting]:
@@ -158,6 +175,20 @@ def parser() -> Parser:
     )
     out.add_argument("--limit", type=whole_number(1), default=QUERIES, help="queries a set at most")
     out.add_argument("--batch-size", type=whole_number(1), default=24)
+    out.add_argument(
+        "--max-shapes", type=whole_number(1), default=3, help="prompt lengths that are compiled"
+    )
+    out.add_argument(
+        "--max-lanes",
+        type=whole_number(1),
+        default=Execution.max_lanes,
+        help="tokens that a model runs at once",
+    )
+    out.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        help="of weights and caches (default: float32 on a CPU, else bfloat16)",
+    )
     out.add_argument("--runs", default="runs/compare", help="directory for what is done so far")
     out.add_argument("--out", default="results/table_b.json", help="table to write")
     return out
@@ -167,6 +198,7 @@ class Found(NamedTuple):
     """What a setting made of a data set."""
 
     correct: np.ndarray  # bool[Q], in the order of the records
+    any_right: np.ndarray  # bool[Q], whether any whole beam that was kept is
     cost: Counter[str]
     flags: Counter[str]
     no_call: int
@@ -174,40 +206,52 @@ class Found(NamedTuple):
     counts: np.ndarray  # int[Q, 6], `F1Counts` of each
 
 
-def read_found(path: Path, records: Sequence[Record]) -> Found:
-    """Reads what `_searched` wrote of some records."""
-    cost: Counter[str] = Counter()
-    flags: Counter[str] = Counter()
-    no_call, seconds, correct, counts = 0, 0.0, {}, {}
+def read_found(path: Path, pool: Pool) -> dict[str, Found]:
+    """Reads what `_searched` wrote of a pool, by set."""
+    lines: dict[int, dict[str, Any]] = {}
     for row in read_rows(path):
-        line: Any = row.value
-        seconds += line["seconds"]
-        correct |= dict(zip(line["places"], line["correct"], strict=True))
-        for place, answer in zip(line["places"], line["answers"], strict=True):
-            calls = [Call(call["name"], call["arguments"]) for call in answer["calls"]]
-            counts[place] = f1_counts(records[place], calls if answer["finished"] else None)
-            cost.update(answer["cost"])
-            flags.update(answer["flags"])
-            no_call += not answer["calls"]
+        batch: Any = row.value
+        for line in batch["answers"]:
+            lines[line["place"]] = {**line, "seconds": batch["seconds"] / len(batch["answers"])}
 
-    def in_order(values: Mapping[int, Any]) -> np.ndarray:
-        return np.asarray([values[place] for place in sorted(values)])
+    def counted(place: int) -> F1Counts:
+        line = lines[place]
+        calls = [Call(call["name"], call["arguments"]) for call in line["calls"]]
+        return f1_counts(pool.records[place], calls if line["finished"] else None)
 
-    return Found(in_order(correct), cost, flags, no_call, seconds, in_order(counts))
+    out = {}
+    for name, places in pool.places.items():
+        mine = [lines[place] for place in places]
+        cost: Counter[str] = Counter()
+        for line in mine:
+            cost.update(line["cost"])
+        out[name] = Found(
+            np.asarray([line["correct"] for line in mine]),
+            np.asarray([line["any_right"] for line in mine]),
+            cost,
+            Counter(flag for line in mine for flag in line["flags"]),
+            sum(not line["calls"] for line in mine),
+            sum(line["seconds"] for line in mine),
+            np.asarray([counted(place) for place in places]),
+        )
+    return out
+
+
+def _line(place: int, answer: Answer, correct: bool) -> dict[str, Any]:
+    right = (exact_match(answer.record, beam.calls) for beam in answer.beams)
+    told = {"correct": correct, "any_right": correct or any(right)}
+    return {"place": place, **answer.to_json(), **told}
 
 
 def _searched(
-    searcher: Searcher,
-    setting: Setting,
-    name: str,
-    records: Sequence[Record],
-    args: argparse.Namespace,
-) -> Found:
-    """What a setting makes of a data set; of a run that was stopped only the rest is searched."""
-    method, pair = setting.method, searcher.pair
+    searcher: Searcher, setting: Setting, pool: Pool, args: argparse.Namespace
+) -> dict[str, Found]:
+    """What a setting makes of a pool; of a run that was stopped only the rest is searched."""
+    method, pair, records = setting.method, searcher.pair, pool.records
     config = searcher.config_of(method)
     key: list[Any] = [digest_of(one, records) for one in (pair.policy, pair.prm) if one]
-    key += [str(config), args.batch_size, jax.__version__, jax.default_backend()]
+    key += [str(config), args.batch_size, args.max_shapes, args.dtype]
+    key += [jax.__version__, jax.default_backend()]
     with Progress(len(records), "answer") as bar:
 
         def lines(skip: int) -> Iterator[dict[str, Any]]:
@@ -217,36 +261,34 @@ def _searched(
                 {method: config},
                 seed=0,
                 batch_size=args.batch_size,
-                max_shapes=DATA_SETS.get(name, _GENERATED).max_shapes,
+                max_shapes=args.max_shapes,
                 skip=skip,
                 bar=bar,
             ):
                 mine = batch[method]
-                yield {
-                    "places": mine.indices,
-                    "seconds": mine.spent.seconds,
-                    "answers": [answer.to_json() for answer in mine.answers],
-                    "correct": verdicts(mine.answers).tolist(),
-                }
+                right = verdicts(mine.answers).tolist()
+                each = zip(mine.indices, mine.answers, right, strict=True)
+                yield {"seconds": mine.spent.seconds, "answers": [_line(*one) for one in each]}
 
-        path = Path(args.runs, name, f"{setting.name}.jsonl")
+        path = Path(args.runs, "+".join(pool.places), f"{setting.name}.jsonl")
         write_resumable(path, key, lines)
-    return read_found(path, records)
+    return read_found(path, pool)
 
 
 def table_rows(
     setting: Setting, name: str, mine: Found, greedy: Found | None
 ) -> list[dict[str, Any]]:
     """Rows of the table; with the difference from greedy under the same schema, where known."""
-    config = setting.config
+    config = setting.config()
     base = None if greedy is None or setting.method == "greedy" else greedy.correct
-    metric = DATA_SETS.get(name, _GENERATED).metric
+    metric = DATA_SETS[name].metric if name in DATA_SETS else "exact"
     row = {
         "dataset": name,
         **result_row(setting.method, config, mine.correct, mine.cost, mine.seconds, base),
         "judge": setting.judge,
         "schema": setting.schema,
         "metric": "exact" if metric == "f1" else metric,
+        "any_right": float(mine.any_right.mean()),
         "no_call": mine.no_call,
         "flags": dict(mine.flags),
     }
@@ -279,23 +321,26 @@ def _compare(args: argparse.Namespace) -> int:
     check_files(files, {"out": args.out})
     judges = dict(args.judges)
     wanted = settings(args, list(judges))
-    records = {name: data_set(name, args.data, args.limit) for name in sets}
+    pool = Pool.of({name: data_set(name, args.data, args.limit) for name in sets})
     _merged(Path(args.out), [])  # before the work, which takes long
     keep_programs()
-    policy = load_told(args.policy)
-    found: dict[tuple[str, Any], Found] = {}  # of greedy by data set and schema
+    policy = load_told(args.policy, dtype=args.dtype)
+    greedy: dict[Any, dict[str, Found]] = {}  # by schema
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in sets}
     for judge, alike in itertools.groupby(wanted, lambda setting: setting.judge):
-        pair = ModelPair(policy, None if judge == "none" else load_told(judges[judge]), judge)
+        prm = None if judge == "none" else load_told(judges[judge], dtype=args.dtype)
+        pair = ModelPair(policy, prm, judge)
         for setting in alike:
-            searcher = Searcher(pair, setting.config, method=setting.method)
-            for name in sets:
-                print(f"{name} {setting.name}", file=sys.stderr)
-                mine = _searched(searcher, setting, name, records[name], args)
-                if setting.method == "greedy":
-                    found[name, setting.schema] = mine
-                rows[name] += table_rows(setting, name, mine, found.get((name, setting.schema)))
-                write_results(args.out, _merged(Path(args.out), rows[name]))
+            print(setting.name, file=sys.stderr)
+            searcher = Searcher(pair, setting.config(args.max_lanes), method=setting.method)
+            found = _searched(searcher, setting, pool, args)
+            if setting.method == "greedy":
+                greedy[setting.schema] = found
+            base = greedy.get(setting.schema, {})
+            for name, mine in found.items():
+                rows[name] += table_rows(setting, name, mine, base.get(name))
+            new = [row for some in rows.values() for row in some]
+            write_results(args.out, _merged(Path(args.out), new))
     for name in sets:
         print(name)
         Console(width=120).print(results_table(rows[name]))

@@ -92,7 +92,8 @@ class Codec:
         ]  # type: ignore[return-value]
 
     @cached_property
-    def _byte_ids(self) -> dict[int, int]:
+    def byte_ids(self) -> dict[int, int]:
+        """The token of each single byte that has one."""
         return {piece[0]: i for i, piece in enumerate(self.pieces) if piece and len(piece) == 1}
 
     def encode_bytes(self, text: str) -> list[int]:
@@ -116,7 +117,7 @@ class Codec:
         for part in re.findall(r"[\x00-\x7f]+|[^\x00-\x7f]+", text):
             ids = spelled(part)
             if ids is None:
-                ids = [self._byte_ids[byte] for byte in part.encode("utf-8", "surrogatepass")]
+                ids = [self.byte_ids[byte] for byte in part.encode("utf-8", "surrogatepass")]
             out += ids
         return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import search.host.sampled as rollouts
 from search.commands import rollout
 from search.grammar.strict_compile import compile_tools
 from search.grammar.strict_tables import rounded
+from toolprm_jax.grammar.dresses import tables
+from toolprm_jax.grammar.runner import parse_calls, run
 from toolprm_jax.model.decoder import DecoderConfig, init_params
 from toolprm_jax.model.files.hf import save_model
 from toolprm_jax.records.jsonl import read_rollouts
@@ -51,23 +54,32 @@ def argv(tmp_path: Path, small_codec: Codec) -> list[str]:
     return [*given, "--out", str(tmp_path / "rollouts.jsonl")]
 
 
-def test_strict_samples_keep_to_the_tools(argv: list[str], tmp_path: Path) -> None:
-    """Of a random model, whose tokens make no sense."""
+def test_strict_samples_keep_to_the_tools(
+    argv: list[str], tmp_path: Path, small_codec: Codec
+) -> None:
+    """Of a random model, whose tokens make no sense; what ran against the limit is closed."""
     assert rollout.main([*argv, "--schema", "strict", "--max-tokens", "12"]) == 0
     records = list(read_records(tmp_path / "records.jsonl", "record"))
     by_id = {record.id: record for record in records}
     size = rounded([compile_tools(record).size for record in records])
+    lines = [json.loads(line) for line in (tmp_path / "rollouts.jsonl").read_text().splitlines()]
     found = [
-        (by_id[each.id], text.encode())
-        for each in read_rollouts(tmp_path / "rollouts.jsonl")
-        for text in each.completions
+        (by_id[line["id"]], small_codec.decode(ids), place in line.get("closed", ()))
+        for line in lines
+        for place, ids in enumerate(line["token_ids"])
     ]
-    # A text may end inside a character, which reads as another.
-    whole = [(record, text) for record, text in found if "\ufffd".encode() not in text]
-    assert len(whole) > 5
-    assert len({text for _, text in whole}) > 3
-    died = feed([record for record, _ in whole], [text for _, text in whole], size, rows=16)
-    assert died == [-1] * len(whole)
+    assert len(found) == 14
+    assert len({text for _, text, _ in found}) > 3
+    assert any(closed for _, _, closed in found)
+    died = feed([record for record, _, _ in found], [text for _, text, _ in found], size, rows=16)
+    assert died == [-1] * len(found)
+    for record, text, _ in found:
+        assert run(tables("list"), text, eot=True).accepted
+        called = {call.name for call in parse_calls(tables("list"), text, eot=True)}
+        assert called <= {tool.name for tool in record.tools}
+    assert [small_codec.decode(ids).decode() for line in lines for ids in line["token_ids"]] == [
+        text for line in lines for text in line["completions"]
+    ]
 
 
 def test_a_stopped_run_goes_on(
