@@ -42,7 +42,11 @@ def prefill(model: Decoder, params: Params, prompts: Prompts) -> KeyValues:
       params: its parameters.
       prompts: B prompts.
     """
-    cache: Any = model.apply(params, prompts.tokens, method=Decoder.prefill)
+    # What stands in the padding is seen by nothing before it.
+    length = prompts.tokens.shape[1]
+    positions = jnp.broadcast_to(jnp.arange(length), prompts.tokens.shape)
+    exits = jnp.full_like(prompts.tokens, length)
+    cache: Any = model.apply(params, prompts.tokens, positions, exits, method=Decoder.prefill)
     return cache
 
 
@@ -52,6 +56,60 @@ def new_cache(prompt: KeyValues, lengths: Array, pool_size: int) -> ModelCache:
     slots = -(-pool_size // _BLOCK) * _BLOCK
     empty = jnp.zeros((layers, batch, heads, slots, dim), prompt.keys.dtype)
     return ModelCache(prompt, lengths - 1, KeyValues(empty, empty))
+
+
+class Packed(NamedTuple):
+    """Prompts as token trees in one row: what several begin with stands there once."""
+
+    tokens: Array  # int32[S], in depth-first order
+    positions: Array  # int32[S]
+    exits: Array  # int32[S], the index just past each token's subtree
+    places: Array  # int32[n, T], where each prompt's tokens stand; any place past its end
+    lengths: Array  # int32[n]
+
+
+def empty_cache(model: Decoder, batch: int, prompt_size: int, pool_size: int) -> ModelCache:
+    """A cache of prompts that are yet to come.
+
+    Args:
+      model: whose.
+      batch: B.
+      prompt_size: T, tokens of a prompt at most.
+      pool_size: as for `new_cache`.
+    """
+    c = model.config
+    empty = jnp.zeros((c.num_layers, batch, c.num_kv_heads, prompt_size, c.head_dim), c.dtype)
+    return new_cache(KeyValues(empty, empty), jnp.ones(batch, jnp.int32), pool_size)
+
+
+def join_cache(
+    model: Decoder, params: Params, cache: ModelCache, packed: Packed, rows: Array, count: Array
+) -> ModelCache:
+    """A cache with new prompts in some of its rows, in place; their pools are as they were.
+
+    Args:
+      model: policy or PRM.
+      params: its parameters.
+      cache: of B queries.
+      packed: the prompts, at most B.
+      rows: int32[n], the row that each prompt gets.
+      count: int32[], how many of the n there are.
+    """
+    row = (packed.tokens[None], packed.positions[None], packed.exits[None])
+    found: Any = model.apply(params, *row, method=Decoder.prefill)
+
+    def put(number: Array, prompt: KeyValues) -> KeyValues:
+        def one(array: Array, new: Array) -> Array:
+            mine = jnp.take(new, packed.places[number], axis=3)
+            return jax.lax.dynamic_update_slice_in_dim(array, mine, rows[number], axis=1)
+
+        return KeyValues(*(one(*pair) for pair in zip(prompt, found, strict=True)))
+
+    prompt = jax.lax.fori_loop(0, count, put, cache.prompt)
+    known = jnp.arange(rows.shape[0]) < count
+    places = jnp.where(known, rows, cache.prompt_lengths.shape[0])
+    lengths = cache.prompt_lengths.at[places].set(packed.lengths - 1, mode="drop")
+    return cache._replace(prompt=prompt, prompt_lengths=lengths)
 
 
 def permute_cache(cache: ModelCache, order: Array) -> ModelCache:

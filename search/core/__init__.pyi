@@ -1,7 +1,11 @@
 from .allowed import Readers as Readers
 from .allowed import allowed_tokens as allowed_tokens
 from .allowed import is_strict as is_strict
+from .beam import State as State
 from .beam import beam_search as beam_search
+from .beam import begin as begin
+from .beam import finish as finish
+from .beam import searching as searching
 from .config import MOST_TOKENS as MOST_TOKENS
 from .config import Aggregate as Aggregate
 from .config import Execution as Execution
@@ -19,7 +23,11 @@ from .lanes import make_lanes as make_lanes
 from .lanes import smallest as smallest
 from .output import SearchOutput as SearchOutput
 from .output import Trace as Trace
+from .pool import choose as choose
 from .pool import new_pool as new_pool
+from .resume import advance as advance
+from .resume import release as release
+from .resume import restart as restart
 from .sampling import Ranks as Ranks
 from .scopes import CACHE as CACHE
 from .scopes import POLICY as POLICY

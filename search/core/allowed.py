@@ -18,7 +18,7 @@ from ..grammar import Grammar, Rules, Tracker, advance, can_begin, is_free_text,
 from .config import SearchConfig
 from .interfaces import Setup
 from .lanes import together
-from .sampling import sample_token, tempered
+from .sampling import of_lanes, sample_token, tempered
 
 REPEATS = 4  # draws before every token is read
 _PIECE = 2048  # tokens that are read at once
@@ -125,7 +125,7 @@ def draw_allowed(
         return jnp.zeros(logits.shape, bool)
 
     # What is likeliest together can only be told of the allowed tokens.
-    filtered = jnp.asarray(config.top_p < 1.0) | (config.top_k > 0)
+    filtered = jnp.any(jnp.asarray(config.top_p) < 1.0) | (config.top_k > 0)
     refused = jax.lax.cond(filtered, everything, nothing, asking)
 
     def draw(state: _Carry) -> _Carry:
@@ -181,6 +181,7 @@ def draw_independent(
 
         return jax.vmap(jax.vmap(of))(keys)
 
+    config = of_lanes(config, stands.queries.reshape(-1))
     if is_strict(config):
         flat = jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), stands)
         rows = jnp.broadcast_to(jnp.arange(lane.shape[0])[:, None], lane.shape)

@@ -61,7 +61,8 @@ class SearchConfig:
       explore: how a beam's candidates come about. "sample": independent draws; "distinct": draws
         without replacement (arXiv:1903.06059); "likeliest": the M likeliest partial sequences
         after each token, which is beam search inside the decision.
-      temperature: of the policy; 0 takes the likeliest token.
+      temperature: of the policy; 0 takes the likeliest token. On one device it may differ by query,
+        float32[B], and so may top_p.
       top_k: only the k likeliest tokens are drawn, and those as likely as the k-th; 0 for all.
       top_p: only the likeliest tokens are drawn that together have this probability (after
         temperature and top_k), and those as likely as the last of them; 1 for all.

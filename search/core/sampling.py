@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from .config import SearchConfig
 from .pool import take
 
 _ABOVE_ONE = 0x40000000  # the bits of 2.0, above those of any probability
+
+
+def of_lanes(config: SearchConfig, queries: Array) -> SearchConfig:
+    """The configuration with the temperature and top_p of each lane's query, [..., 1].
+
+    Args:
+      config: where they are of all queries they stay what they are, float32[].
+      queries: int32[...], of each lane.
+    """
+
+    def of(value: Array | float) -> Array:
+        value = jnp.asarray(value)
+        return value[queries][..., None] if value.ndim else value
+
+    return replace(config, temperature=of(config.temperature), top_p=of(config.top_p))
 
 
 def tempered(
@@ -20,9 +37,9 @@ def tempered(
 
     Args:
       logits: float32[..., V]; -inf where a token is not allowed.
-      temperature: float32[]; 0 leaves only the likeliest token.
+      temperature: float32[] or [..., 1]; 0 leaves only the likeliest token.
       top_k: leaves the k likeliest tokens and those as likely as the k-th; 0 for all; static.
-      top_p: float32[]; then leaves the likeliest tokens that together have at least this share of
+      top_p: likewise; then leaves the likeliest tokens that together have at least this share of
         what top_k left, and those as likely as the last of them; 1 for all.
 
     Returns:
@@ -40,9 +57,10 @@ def tempered(
     def nucleus(warm: Array) -> Array:
         probs = jax.nn.softmax(warm, axis=-1)
         share = top_p * jnp.sum(probs, axis=-1, keepdims=True)
-        return jnp.where(probs >= _threshold(probs, probs, share), warm, -jnp.inf)
+        left = jnp.where(probs >= _threshold(probs, probs, share), warm, -jnp.inf)
+        return jnp.where(top_p < 1.0, left, warm)
 
-    warm = jax.lax.cond(top_p < 1.0, nucleus, lambda warm: warm, warm)
+    warm = jax.lax.cond(jnp.any(jnp.asarray(top_p) < 1.0), nucleus, lambda warm: warm, warm)
     return jnp.where(temperature > 0.0, warm, greedy)
 
 

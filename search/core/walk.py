@@ -17,7 +17,7 @@ from .config import SearchConfig
 from .interfaces import Cache, Lanes, LaneState, Setup, Status
 from .lanes import Rows, first_rows, in_passes, make_lanes, together
 from .pool import Pool, choose, compact, take
-from .sampling import Children, Ranks, best_children, survivors, tempered
+from .sampling import Children, Ranks, best_children, of_lanes, survivors, tempered
 from .scopes import POLICY
 
 
@@ -181,7 +181,9 @@ def draw(
             mask = read_all(setup, stands, rows.active, execution.in_step)
             likely = jnp.where(mask, logits, -jnp.inf)
         if own_keys is None:
-            allowed = tempered(likely, config.temperature, config.top_k, config.top_p)
+            own_config = of_lanes(config, stands.queries)
+            filters = (own_config.temperature, own_config.top_k, own_config.top_p)
+            allowed = tempered(likely, *filters)
             mine = jax.tree.map(lambda array: array[at], walk.ranks)
             noise = None
             if config.explore == "distinct":

@@ -2,9 +2,12 @@ from .schema import Schema as Schema
 from .schema import make_schema as make_schema
 from .schema import schema_size as schema_size
 from .strict_compile import NEEDS as NEEDS
+from .strict_compile import StrictSize as StrictSize
 from .strict_compile import compile_tools as compile_tools
 from .strict_state import NOT_OPEN as NOT_OPEN
+from .strict_tables import ENGINE_SIZE as ENGINE_SIZE
 from .strict_tables import StrictTables as StrictTables
+from .strict_tables import fits as fits
 from .strict_tables import make_strict as make_strict
 from .strict_tables import strict_size as strict_size
 from .tracker import MAX_EVENTS as MAX_EVENTS

@@ -52,6 +52,13 @@ _SIZES = (
 _LEVELS = (4, MAX_DEPTH + 1)
 _WAYS = (1, 4, MOST_WAYS)
 LARGEST_SIZE = _SIZES[-1]._replace(levels=_LEVELS[-1], ways=_WAYS[-1])
+# What an engine has room for in each row: unions, and objects as deep as the grammar goes.
+ENGINE_SIZE = _SIZES[0]._replace(levels=_LEVELS[-1], ways=_WAYS[1])
+
+
+def fits(size: StrictSize, into: StrictSize) -> bool:
+    """Whether tools of a size have room in arrays of another."""
+    return all(a <= b for a, b in zip(size, into, strict=True))
 
 
 def rounded(sizes: Sequence[StrictSize]) -> StrictSize:

@@ -83,8 +83,7 @@ class Setting(NamedTuple):
 
     def config(self, max_lanes: int = Execution.max_lanes) -> SearchConfig:
         """What a searcher is made with."""
-        # Two sizes of a pass instead of four: compiling is what takes the time of many settings.
-        execution = Execution(max_lanes=max_lanes, pass_sizes=2)
+        execution = Execution(max_lanes=max_lanes)
         n, m = self.num_beams, self.beam_width
         return replace(LONG, num_beams=n, beam_width=m, schema=self.schema, execution=execution)
 

@@ -170,7 +170,9 @@ def test_prefill_and_extend_equal_numpy_on_every_path(
     model = Decoder(config)
     garbage = rng.integers(0, config.vocab_size, 3).tolist()
     prefill = jax.jit(partial(model.apply, method=Decoder.prefill))
-    prompt_kv = prefill(params, row([*tree.tokens[:prompt], *garbage], prompt + 3))
+    tokens = row([*tree.tokens[:prompt], *garbage], prompt + 3)
+    exits = jnp.full_like(tokens, prompt + 3)
+    prompt_kv = prefill(params, tokens, jnp.arange(prompt + 3)[None], exits)
     assert prompt_kv.keys.shape == (2, 1, config.num_kv_heads, prompt + 3, config.head_dim)
 
     @jax.jit

@@ -146,7 +146,8 @@ def test_greedy_generation_is_that_of_transformers(architecture: str, imported: 
 
     @jax.jit
     def generate(params: Any) -> Any:
-        prompt: Any = decoder.apply(params, right, method=Decoder.prefill)
+        positions, exits = jnp.arange(longest)[None], jnp.full_like(right, longest)
+        prompt: Any = decoder.apply(params, right, positions, exits, method=Decoder.prefill)
         shape = (config.num_layers, rows, config.num_kv_heads, new, config.head_dim)
         pool = KeyValues(jnp.zeros(shape), jnp.zeros(shape))
         # All but the last prompt token are cached; it is the first to be extended by.

@@ -255,7 +255,7 @@ class Decoder(nn.Module):
     """Decoder-only transformer with three forwards over the same parameters.
 
     Call through `model.apply(params, ..., method=...)`:
-      `__call__` trains over token trees, `prefill` makes a prompt's cache, `extend` adds tokens
+      `__call__` trains over token trees, `prefill` makes prompts' caches, `extend` adds tokens
       below cached ones; `logits` and `label_logits` turn their hidden states into scores.
     """
 
@@ -316,19 +316,18 @@ class Decoder(nn.Module):
         """
         return self._run(tokens, positions, tree_visibility(exits))[0]
 
-    def prefill(self, tokens: Array) -> KeyValues:
-        """Keys and values of right-padded prompts.
+    def prefill(self, tokens: Array, positions: Array, exits: Array) -> KeyValues:
+        """Keys and values of every token of packed token trees.
 
         Args:
-          tokens: int32[B, T]; what stands in the padding never reaches the tokens before it.
+          tokens: as for `__call__`, as what follows.
+          positions: likewise.
+          exits: likewise.
 
         Returns:
-          KeyValues of T tokens.
+          KeyValues of S tokens.
         """
-        length = tokens.shape[1]
-        positions = jnp.broadcast_to(jnp.arange(length), tokens.shape)
-        causal = jnp.tri(length, dtype=bool)[None]
-        return self._run(tokens, positions, causal)[1]
+        return self._run(tokens, positions, tree_visibility(exits))[1]
 
     def extend(
         self,

@@ -1,0 +1,425 @@
+"""The engine: queries join a search that is under way, and leave it when they are answered.
+
+A fixed number of rows, each with room for one query, lives on the device. `step` takes waiting
+queries into free rows, goes on until a query is done, and hands out what is. Nothing is compiled
+for how many there are: one program goes on with the search, one ends it, and one for each size of
+a packed row takes prompts in.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from toolprm_jax.records import DataError, Record
+
+from ..core import (
+    SearchConfig,
+    SearchOutput,
+    Setup,
+    State,
+    advance,
+    begin,
+    choose,
+    finish,
+    is_strict,
+    release,
+    restart,
+    searching,
+)
+from ..decoder import MEMORY, Models, Packed, Prompts, empty_cache, join_cache
+from ..grammar import ENGINE_SIZE, Rules, StrictSize, compile_tools, fits, make_strict
+from ..methods import GUIDED, Method, method_config
+from .answers import Answer, answer_of
+from .batches import record_keys
+from .closing import shortest_closing
+from .packing import Forest, merged, pack
+from .pair import ModelPair
+from .programs import Programs
+
+_SMALLEST = 128  # tokens of a packed row; the others are this times 2, 4, ...
+
+
+class Held(NamedTuple):
+    """What lives on the device, B rows."""
+
+    state: State
+    keys: Array  # key[B]
+    rules: Rules | None
+    temperature: Array  # float32[B]
+    top_p: Array  # float32[B]
+
+
+class Joining(NamedTuple):
+    """Queries that join, as the device takes them."""
+
+    packed: Packed
+    rows: Array  # int32[B], the row of each, those that there are first
+    count: Array  # int32[]
+    fresh: Array  # bool[B], rows that get a new query
+    roots: Array  # int32[B], last tokens of prompts
+    keys: Array  # the others as in `Held`
+    rules: Rules | None
+    temperature: Array
+    top_p: Array
+
+
+def _setup(models: Models, rules: Rules | None) -> Setup:
+    parts = (models.policy, models.prm, MEMORY, models.grammar, models.params)
+    return Setup(*parts, (None, None), rules)
+
+
+def _with(config: SearchConfig, held: Held) -> SearchConfig:
+    return replace(config, temperature=held.temperature, top_p=held.top_p)
+
+
+@partial(jax.jit, donate_argnames="held")
+def _join(models: Models, held: Held, new: Joining, config: SearchConfig) -> Held:
+    """Prompts into caches, and their queries into the search."""
+    state, params = held.state, models.params
+    new_ones = (new.keys, new.rules, new.temperature, new.top_p)
+    keys, rules, *drawn = choose(new.fresh, new_ones, held[1:])
+    into = (new.packed, new.rows, new.count)
+    cache = join_cache(models.policy.model, params[0], state.walk.cache, *into)
+    reward = state.reward_cache
+    if models.prm is not None:
+        reward = join_cache(models.prm.model, params[1], reward, *into)
+    state = state._replace(walk=state.walk._replace(cache=cache), reward_cache=reward)
+    state = restart(_setup(models, rules), state, new.fresh, new.roots, config)
+    return Held(state, keys, rules, *drawn)
+
+
+@partial(jax.jit, donate_argnames="held")
+def _advance(models: Models, held: Held, rounds: Array, config: SearchConfig) -> tuple[Held, Array]:
+    """Goes on; and which queries are still being searched for, bool[B]."""
+    config = _with(config, held)
+    state = advance(_setup(models, held.rules), held.keys, config, held.state, rounds)
+    return held._replace(state=state), searching(state, config, models.prm is not None)
+
+
+@partial(jax.jit, donate_argnames="held")
+def _release(models: Models, held: Held, rows: Array, config: SearchConfig) -> Held:
+    setup = _setup(models, held.rules)
+    return held._replace(state=release(setup, held.state, rows, config))
+
+
+@jax.jit
+def _finish(models: Models, held: Held, config: SearchConfig) -> SearchOutput:
+    return finish(held.state, config, models.prm is not None)
+
+
+@jax.jit
+def _empty(models: Models, config: SearchConfig, rules: Rules | None, like: Array) -> Held:
+    """Rows without queries; `like` is int32[B, T]."""
+    batch, longest = like.shape
+    caches = [
+        one and empty_cache(one.model, batch, longest, config.pool_size)
+        for one in (models.policy, models.prm)
+    ]
+    parts = (models.policy, models.prm, MEMORY, models.grammar, models.params)
+    setup = Setup(*parts, (caches[0], caches[1]), rules)
+    state = begin(setup, like[:, 0], config)
+    state = release(setup, state, jnp.ones(batch, bool), config)
+    ones = jnp.ones(batch)
+    return Held(state, jax.random.split(jax.random.key(0), batch), rules, ones, ones)
+
+
+@dataclass
+class _Query:
+    """A query that waits or is being searched for."""
+
+    number: int
+    record: Record
+    prompt: list[int]
+    key: Array  # key[1]
+    rules: Rules | None  # [1, ...]
+    temperature: float
+    top_p: float
+
+
+class Engine:
+    """Answers queries as they come, many at once.
+
+    An answer depends on its query and seed alone, not on who shares the search or when it joined.
+    One device; a program of its own may run `step` in a thread, but not in two at once.
+
+    Attributes:
+      programs: what was compiled; after `warm_up` nothing is.
+      prompt_tokens: of all queries that joined so far.
+      run_tokens: that were run for them, padding included.
+    """
+
+    def __init__(
+        self,
+        pair: ModelPair,
+        config: SearchConfig | None = None,
+        *,
+        method: Method = "fine_grained",
+        rows: int = 8,
+        longest: int = 512,
+        rounds: int = 8,
+        tools_size: StrictSize = ENGINE_SIZE,
+    ) -> None:
+        """Allocates the rows.
+
+        Args:
+          pair: policy, and reward model where the method asks one.
+          config: what the method's configuration is made of; strict if None.
+          method: how to search.
+          rows: B, queries at once.
+          longest: T, tokens of a prompt at most.
+          rounds: decisions after which waiting queries are looked at, where none is done before.
+          tools_size: what a query's tools may come to, where decoding is strict.
+
+        Raises:
+          DataError: the schemas are to prune, or memory doesn't suffice.
+        """
+        base = SearchConfig(schema="strict") if config is None else config
+        if base.schema == "prune" or base.trace:
+            raise DataError("engine: expected schema ignore or strict, and no trace")
+        self.pair = pair
+        self.method: Method = method
+        self._config = method_config(method, base, pair.granularity)
+        self._models = pair.models(method in GUIDED)
+        self._rows: list[_Query | None] = [None] * rows
+        self._waiting: deque[_Query] = deque()
+        self._longest, self._rounds, self._tools_size = longest, rounds, tools_size
+        self._numbers = itertools.count()
+        self.programs = Programs()
+        self.prompt_tokens = self.run_tokens = 0
+        like = jnp.zeros((rows, longest), jnp.int32)
+        self._nothing = self._rules(_nobody())
+        rules = jax.tree.map(lambda leaf: jnp.repeat(leaf, rows, axis=0), self._nothing)
+        inputs = (self._models, self._config, rules, like)
+        self.bytes = _bytes(jax.eval_shape(_empty, *inputs)) + _bytes(self._models)
+        room = _memory()
+        if self.bytes > room:
+            raise DataError(
+                f"engine: {rows} rows of {longest} tokens take {self.bytes / 1e9:.1f} GB with the "
+                f"models, the device has {room / 1e9:.1f} GB; expected fewer or shorter rows"
+            )
+        self._held: Held = _empty(*inputs)
+
+    def submit(
+        self,
+        record: Record,
+        *,
+        seed: int = 0,
+        temperature: float | None = None,
+        top_p: float | None = None,
+    ) -> int:
+        """Takes a query; `step` answers it.
+
+        Args:
+          record: the query and its tools.
+          seed: with the record's id it fixes every draw.
+          temperature: another than the configuration's.
+          top_p: likewise.
+
+        Returns:
+          A number that the answer will come under.
+
+        Raises:
+          DataError: the prompt is too long, or the tools too many.
+        """
+        prompt = self.pair.policy.codec.prompt(record)
+        most = min(self._longest, self.pair.policy.model.config.max_positions - 1)
+        if len(prompt) > most:
+            text = f"record {record.id!r}: the prompt has {len(prompt)} tokens"
+            raise DataError(f"{text}, the engine takes {most}")
+        key = record_keys(seed, [record])
+        warmth = float(self._config.temperature if temperature is None else temperature)
+        share = float(self._config.top_p if top_p is None else top_p)
+        query = _Query(next(self._numbers), record, prompt, key, self._rules(record), warmth, share)
+        self._waiting.append(query)
+        return query.number
+
+    def cancel(self, number: int) -> bool:
+        """Gives a query up, and frees its row; whether it was waiting or being searched for."""
+        for query in self._waiting:
+            if query.number == number:
+                self._waiting.remove(query)
+                return True
+        row = next((i for i, q in enumerate(self._rows) if q and q.number == number), None)
+        if row is None:
+            return False
+        self._rows[row] = None
+        which = jnp.arange(len(self._rows)) == row
+        inputs = (self._models, self._held, which, self._config)
+        self._held = self._run("release", _release, *inputs)
+        return True
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many queries are being searched for, and how many wait."""
+        return sum(query is not None for query in self._rows), len(self._waiting)
+
+    def step(self) -> dict[int, Answer]:
+        """Goes on until a query is done, or for a few decisions; the answers of those that are."""
+        self._admit()
+        if not any(self._rows):
+            return {}
+        inputs = (self._models, self._held, jnp.int32(self._rounds), self._config)
+        self._held, going = self._run("advance", _advance, *inputs)
+        going = jax.device_get(going)
+        done = [row for row, query in enumerate(self._rows) if query and not going[row]]
+        if not done:
+            return {}
+        output = self._run("finish", _finish, self._models, self._held, self._config)
+        return dict(self._answers(jax.device_get(output), done))
+
+    def run(self, records: Iterable[Record], *, seed: int = 0) -> Iterator[tuple[int, Answer]]:
+        """Answers records as they get done, with the place of each.
+
+        Args:
+          records: the queries; a few are read ahead.
+          seed: with a record's id it fixes every draw.
+
+        Raises:
+          DataError: as for `submit`.
+        """
+        left = enumerate(records)
+        places: dict[int, int] = {}
+        while True:
+            room = 2 * len(self._rows) - sum(self.load)
+            for place, record in itertools.islice(left, max(room, 0)):
+                places[self.submit(record, seed=seed)] = place
+            if not places:
+                return
+            for number, answer in self.step().items():
+                yield places.pop(number), answer
+
+    def warm_up(self) -> None:
+        """Compiles all that queries will need."""
+        for size in self._sizes():
+            empty = pack(Forest([], [], [], []), size, len(self._rows), self._longest)
+            self._join(self._joining(empty, [], []))
+        nobody = jnp.zeros(len(self._rows), bool)
+        inputs = (self._models, self._held)
+        self._held = self._run("release", _release, *inputs, nobody, self._config)
+        inputs = (self._models, self._held, jnp.int32(self._rounds), self._config)
+        self._held, _ = self._run("advance", _advance, *inputs)
+        self._run("finish", _finish, self._models, self._held, self._config)
+        if is_strict(self._config):
+            nobody, dress = _nobody(), self.pair.policy.codec.template.dress
+            shortest_closing(self.pair.grammar, self._nothing, 0, nobody, b"", dress)
+
+    def _rules(self, record: Record) -> Rules | None:
+        """The tools of one query as arrays, on the host."""
+        if self._config.schema != "strict":
+            return None
+        if not fits(compile_tools(record).size, self._tools_size):
+            size = compile_tools(record).size
+            raise DataError(
+                f"record {record.id!r}: tools: {size} is more than the engine takes, "
+                f"{self._tools_size}"
+            )
+        return jax.tree.map(np.asarray, make_strict([record], self._tools_size))
+
+    def _run(self, name: str, function: Any, *inputs: Any) -> Any:
+        program, _ = self.programs.get(name, lambda: function.lower(*inputs))
+        return program(*inputs)
+
+    def _sizes(self) -> list[int]:
+        """Tokens of the packed rows that programs are compiled for."""
+        sizes = [_SMALLEST]
+        while sizes[-1] < self._longest:
+            sizes.append(2 * sizes[-1])
+        return sizes
+
+    def _admit(self) -> None:
+        """Takes waiting queries into free rows, as many at once as a packed row holds."""
+        while self._waiting and None in self._rows:
+            free = [row for row, query in enumerate(self._rows) if query is None]
+            chosen: list[_Query] = []
+            forest, most = merged([]), self._sizes()[-1]
+            while self._waiting and len(chosen) < len(free):
+                wider = merged([query.prompt for query in (*chosen, self._waiting[0])])
+                if len(wider.tokens) > most:
+                    break
+                forest = wider
+                chosen.append(self._waiting.popleft())
+            size = next(size for size in self._sizes() if size >= len(forest.tokens))
+            packed = pack(forest, size, len(self._rows), self._longest)
+            rows = free[: len(chosen)]
+            self._join(self._joining(packed, chosen, rows))
+            for row, query in zip(rows, chosen, strict=True):
+                self._rows[row] = query
+            self.prompt_tokens += sum(len(query.prompt) for query in chosen)
+            self.run_tokens += size
+
+    def _joining(self, packed: Packed, chosen: list[_Query], rows: list[int]) -> Joining:
+        total = len(self._rows)
+        order, roots = np.zeros(total, np.int32), np.zeros(total, np.int32)
+        fresh = np.zeros(total, bool)
+        order[: len(rows)], fresh[rows] = rows, True
+        roots[rows] = [query.prompt[-1] for query in chosen]
+        by_row = dict(zip(rows, chosen, strict=True))
+        temperature, top_p = np.ones(total, np.float32), np.ones(total, np.float32)
+        temperature[rows] = [query.temperature for query in chosen]
+        top_p[rows] = [query.top_p for query in chosen]
+        nobody = jax.random.split(jax.random.key(0), 1)
+        keys = [by_row[row].key if row in by_row else nobody for row in range(total)]
+        rules = [by_row[row].rules if row in by_row else self._nothing for row in range(total)]
+        return Joining(
+            packed,
+            jnp.asarray(order),
+            jnp.int32(len(rows)),
+            jnp.asarray(fresh),
+            jnp.asarray(roots),
+            jnp.concatenate(keys),
+            jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *rules),
+            jnp.asarray(temperature),
+            jnp.asarray(top_p),
+        )
+
+    def _join(self, new: Joining) -> None:
+        name = f"join {new.packed.tokens.shape[0]}"
+        self._held = self._run(name, _join, self._models, self._held, new, self._config)
+
+    def _answers(self, output: SearchOutput, done: list[int]) -> Iterator[tuple[int, Answer]]:
+        """The answers of rows that are done, which are free from now on."""
+        codec = self.pair.policy.codec
+        lengths = np.asarray([len(query.prompt) if query else 1 for query in self._rows])
+        prompts = Prompts(jnp.zeros((len(lengths), 1), jnp.int32), jnp.asarray(lengths))
+        judge = self.pair.granularity if self.method in GUIDED else None
+        for row in done:
+            query = self._rows[row]
+            assert query is not None
+            self._rows[row] = None
+
+            def close(text: bytes, query: _Query = query) -> bytes | None:
+                dress = codec.template.dress
+                return shortest_closing(
+                    self.pair.grammar, query.rules, 0, query.record, text, dress
+                )
+
+            ending = close if is_strict(self._config) else None
+            mine = (query.record, self.method, output, row, prompts, judge, ending)
+            yield query.number, answer_of(codec, *mine)
+
+
+def _nobody() -> Record:
+    return Record("", ({"role": "user", "content": ""},), (), None)
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _memory() -> int:
+    """Bytes that the device has."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
