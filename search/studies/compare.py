@@ -289,6 +289,7 @@ def table_rows(
         "metric": "exact" if metric == "f1" else metric,
         "any_right": float(mine.any_right.mean()),
         "no_call": mine.no_call,
+        "device": jax.devices()[0].device_kind,
         "flags": dict(mine.flags),
     }
     if metric != "f1":

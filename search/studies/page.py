@@ -39,20 +39,26 @@ def _who(row: Mapping[str, Any]) -> str:
     return f"{row['method']}{judge}{size}, {row['schema']}"
 
 
+def _of(row: Mapping[str, Any], counts: Mapping[str, int]) -> str:
+    """A cell; with the number of queries where it is of the first ones alone."""
+    part = row["queries"] < counts[row["dataset"]]
+    return f"{_percent(row)} (first {row['queries']})" if part else _percent(row)
+
+
 def searches(rows: Sequence[Mapping[str, Any]]) -> str:
     """Methods against data sets: per cent right, with intervals."""
     main = [row for row in rows if not row["metric"].startswith("f1")]
     sets = list(dict.fromkeys(row["dataset"] for row in main))
     methods = list(dict.fromkeys(_who(row) for row in main))
     cells = {(_who(row), row["dataset"]): row for row in main}
+    counts = {name: max(r["queries"] for r in main if r["dataset"] == name) for name in sets}
     lines = []
     for who in methods:
         found = [cells.get((who, name)) for name in sets]
-        lines.append([who, *("" if row is None else _percent(row) for row in found)])
+        lines.append([who, *(_of(row, counts) if row else "" for row in found)])
     gemma = [FUNCTIONGEMMA.get(name) for name in sets]
     if any(gemma):
         lines.append(["FunctionGemma 270M", *("" if g is None else f"{g:.1f}" for g in gemma)])
-    counts = {name: next(r["queries"] for r in main if r["dataset"] == name) for name in sets}
     return _markdown(["", *(f"{name} ({counts[name]})" for name in sets)], lines)
 
 
@@ -71,8 +77,10 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> str:
         flags = row["flags"]
         shares = [row["no_call"], flags.get("unfinished", 0), flags.get("closed", 0)]
         seconds = f"{row['seconds'] / n:.2f}"
-        lines.append([row["dataset"], _who(row), diff, *cost, seconds, *map(str, shares)])
-    head = ["set", "method", "minus greedy", "policy tokens", "PRM tokens", "s"]
+        # Rows of before it was counted have none.
+        kept = "" if row["any_right"] is None else f"{100 * row['any_right']:.1f}"
+        lines.append([row["dataset"], _who(row), diff, kept, *cost, seconds, *map(str, shares)])
+    head = ["set", "method", "minus greedy", "any beam right", "policy tokens", "PRM tokens", "s"]
     return _markdown([*head, "no call", "unfinished", "closed"], lines)
 
 
