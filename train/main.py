@@ -76,7 +76,7 @@ def load_config(name: str | Path) -> Config:
         config = module.get_config() if variant is None else module.get_config(variant)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
-    except Exception as error:  # it is the user's program
+    except (Exception, SystemExit) as error:  # it is the user's program
         raise DataError(f"{path}: {type(error).__name__}: {error}") from None
     if not isinstance(config, ConfigDict):
         found = type(config).__name__

@@ -205,16 +205,20 @@ def _nesting(compiler: Compiler, roots: Sequence[int]) -> tuple[int, int]:
     """How many typed containers stand in each other at most, and readings at once, both capped."""
     levels = [0] * len(compiler.nodes)
     ways = [1] * len(compiler.nodes)
+    open_ = (OPEN_ARRAY, OPEN_OBJECT)
+    parts = [
+        [[(_below(some), some not in open_) for some in kind] for kind in node if kind]
+        for node in compiler.nodes
+    ]
     for _ in range(MAX_DEPTH + 1):
         before = (levels[:], ways[:])
-        for number, node in enumerate(compiler.nodes):
+        for number, node in enumerate(parts):
             for kind in node:
                 total = 0
-                for some in kind:
-                    below = _below(some)
-                    total += max((ways[n] for n in below), default=1)
-                    if below and some not in (OPEN_ARRAY, OPEN_OBJECT):
-                        deepest = 1 + max(levels[n] for n in below)
+                for below, typed in kind:
+                    total += max([ways[n] for n in below], default=1)
+                    if below and typed:
+                        deepest = 1 + max([levels[n] for n in below])
                         levels[number] = max(levels[number], min(deepest, MAX_DEPTH + 1))
                 ways[number] = max(ways[number], min(total, MOST_WAYS))
         if before == (levels, ways):

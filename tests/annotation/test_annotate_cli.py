@@ -155,7 +155,9 @@ def test_nothing_labelled_leaves_the_old_output(
     assert run_annotate(tmp_path, [{"id": "absent", "completions": ["[]"]}]) == 1
     assert (tmp_path / "steps.jsonl").read_text(encoding="utf-8") == "old"
     assert len(read(tmp_path / "rejects.jsonl")) == 1
-    assert capsys.readouterr().err.startswith("toolprm-annotate: error: no completion")
+    error = capsys.readouterr().err
+    assert error.startswith("toolprm-annotate: error: no completion could be labelled; ")
+    assert "rollouts.jsonl:1: id: " in error
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"steps.jsonl", "rejects.jsonl", "records.jsonl", "rollouts.jsonl"}
 

@@ -30,6 +30,7 @@ from toolprm_jax.model.adapters import (
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
 from toolprm_jax.model.files.hf import save_model
 from toolprm_jax.model.files.loading import load, load_weights
+from toolprm_jax.model.files.sums import SUMS_FILE
 from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.codec import Codec
 
@@ -210,6 +211,9 @@ def test_tensors_must_fit(tmp_path: Path) -> None:
     gone = min(tensors)
     del tensors[gone]
     save_file(tensors, tmp_path / ADAPTER_WEIGHTS_FILE)
+    with pytest.raises(DataError, match="its SHA-256 is not that of SHA256SUMS"):
+        read_adapter(tmp_path)
+    (tmp_path / SUMS_FILE).unlink()
     with pytest.raises(DataError, match="is missing"):
         read_adapter(tmp_path)
     (tmp_path / ADAPTER_WEIGHTS_FILE).unlink()

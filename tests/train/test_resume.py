@@ -298,6 +298,7 @@ def test_mistakes_are_one_line(
     [
         ("import nowhere", "ModuleNotFoundError: No module named 'nowhere'"),
         ("def get_config(: pass", "SyntaxError: "),
+        ("raise SystemExit(0)", "SystemExit: 0"),
         ("def get_config():\n    return {}[1]", "KeyError: 1"),
         (
             "def get_config():\n    return None",

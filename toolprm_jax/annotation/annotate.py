@@ -20,6 +20,7 @@ from ..records import (
     check_place,
     checked_file,
     checked_rollouts,
+    read_rows,
     sole_writer,
     write_jsonl,
 )
@@ -117,8 +118,17 @@ def annotate(
             os.replace(whole, os.path.realpath(out))
         shutil.rmtree(parts)
     if not counts.labelled:
-        raise NothingLabelledError("no completion could be labelled")
+        raise NothingLabelledError(f"no completion could be labelled{_first_reason(rejects)}")
     return counts
+
+
+def _first_reason(rejects: str) -> str:
+    """An error's tail: what is wrong with the first row that was rejected."""
+    row = next(read_rows(rejects), None) if os.path.getsize(rejects) else None
+    if row is None or row.value is None:
+        return ""
+    where = f":{row.value['line']}" if row.value["line"] else ""
+    return f"; {row.value['source']}{where}: {row.value['reason']}"
 
 
 def _workers(text: str) -> int:

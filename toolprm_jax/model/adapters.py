@@ -17,6 +17,7 @@ from jax import Array
 from ..records import DataError, read_json
 from .decoder import Decoder, DecoderConfig, Params, init_params
 from .files.hf import CONFIG_FILE, open_tensors, save_tensors
+from .files.sums import write_sums
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
@@ -205,6 +206,7 @@ def save_adapter(directory: str | Path, adapter: Adapter, dtype: str = "bfloat16
     if ROWS in params:
         tensors[_ROWS_NAME] = np.asarray(params[ROWS]).astype(jnp.dtype(dtype))
     save_tensors(tensors, directory / ADAPTER_WEIGHTS_FILE)
+    write_sums(directory)
 
 
 # Settings of PEFT that change the result and that are not computed here, with their plain values.

@@ -23,6 +23,7 @@ from toolprm_jax.grammar.runner import run
 from toolprm_jax.grammar.types import Kind
 from toolprm_jax.model.files.export import CARD_FILE, export_model, main
 from toolprm_jax.model.files.loading import LoadedModel, load, origin_of
+from toolprm_jax.model.files.sums import SUMS_FILE
 from toolprm_jax.model.score import score_completion
 from toolprm_jax.records.types import DataError, Record, Tool
 from toolprm_jax.tokens.codec import Codec
@@ -44,6 +45,7 @@ def test_the_directory_is_whole_and_loads_again(exported: Path, prm: LoadedModel
     assert {path.name for path in exported.iterdir()} == {
         "config.json",
         "model.safetensors",
+        SUMS_FILE,
         "tokenizer.json",
         "tokenizer_config.json",
         CONTRACT_FILE,

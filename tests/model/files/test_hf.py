@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save_file as write_file
 
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
 from toolprm_jax.model.files.hf import CONFIG_FILE, INDEX_FILE, WEIGHTS_FILE, load_model, save_model
+from toolprm_jax.model.files.sums import SUMS_FILE
 from toolprm_jax.model.sharding import make_mesh, param_shardings
 from toolprm_jax.records.types import DataError
 from toolprm_jax.tokens.codec import Codec, load_tokenizer
@@ -65,6 +67,12 @@ def params_of(config: DecoderConfig) -> Any:
 
 def assert_equal(a: Any, b: Any) -> None:
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
+
+
+def save_file(tensors: dict[str, Any], path: Path) -> None:
+    """Writes a weight file as other programs do, without sums beside it."""
+    (path.parent / SUMS_FILE).unlink(missing_ok=True)
+    write_file(tensors, path)
 
 
 def saved(directory: Path, config: DecoderConfig = CONFIG) -> dict[str, Any]:
@@ -221,6 +229,18 @@ def test_a_model_written_over_another_leaves_nothing_of_it(tmp_path: Path) -> No
     assert [file.name for file in tmp_path.glob("*.safetensors*")] == [WEIGHTS_FILE]
     sharded(tmp_path)
     assert_equal(load_model(tmp_path)[1], params_of(CONFIG))
+
+
+def test_a_flipped_bit_of_the_weights_is_found_out(tmp_path: Path) -> None:
+    for file in [saved(tmp_path / "one") and tmp_path / "one" / WEIGHTS_FILE, *sharded(tmp_path)]:
+        data = bytearray(file.read_bytes())
+        data[-5] ^= 1
+        file.write_bytes(data)
+        with pytest.raises(DataError, match=rf"{file.name}: damaged: its SHA-256 is not that of"):
+            load_model(file.parent)
+        data[-5] ^= 1
+        file.write_bytes(data)
+        load_model(file.parent)
 
 
 def test_damage_to_several_files_is_listed_by_file(tmp_path: Path) -> None:

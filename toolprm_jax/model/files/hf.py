@@ -24,6 +24,7 @@ from ...records import DataError, read_json
 from ...tokens import Contract, refuse_code
 from ..decoder import DecoderConfig, Params, abstract_params
 from .hf_config import config_from_hf, config_to_hf
+from .sums import check_sums, write_sums
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 CONFIG_FILE = "config.json"
@@ -172,6 +173,7 @@ def save_model(
     text = json.dumps(config_to_hf(config, dtype, end_of_text), indent=2)
     (directory / CONFIG_FILE).write_text(text + "\n")
     _save_weights(directory, params, dtype, shard_bytes)
+    write_sums(directory)
     if tokenizer is not None:
         tokenizer.save_pretrained(str(directory))
         settings = read_json(directory / TOKENIZER_CONFIG_FILE)
@@ -203,7 +205,7 @@ def open_tensors(paths: Sequence[Path], stack: contextlib.ExitStack) -> dict[str
     """Lazy slices of every stored tensor of some files by name; they are mapped, not read.
 
     Raises:
-      DataError: a file is damaged, or two hold the same tensor.
+      DataError: a file is damaged or not that of its `SHA256SUMS`, or two hold the same tensor.
     """
     tensors: dict[str, Any] = {}
     damaged, twice = [], []
@@ -217,6 +219,8 @@ def open_tensors(paths: Sequence[Path], stack: contextlib.ExitStack) -> dict[str
         tensors |= {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     if damaged or twice:
         raise DataError(f"{paths[0].parent}: {'; '.join(damaged + twice)}")
+    for path in paths:
+        check_sums(path)
     return tensors
 
 
