@@ -37,7 +37,14 @@ settings.register_profile(
     "default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 # `HYPOTHESIS_PROFILE=explore make test` looks for new examples.
-settings.register_profile("explore", parent=settings.get_profile("default"), derandomize=False)
+# With EXAMPLES, as many of each test, and `--hypothesis-seed` says which.
+settings.register_profile(
+    "explore",
+    parent=settings.get_profile("default"),
+    derandomize=False,
+    max_examples=int(os.environ.get("EXAMPLES", "100")),
+    database=None,
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

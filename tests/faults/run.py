@@ -19,6 +19,7 @@ from fault_models import damaged_models
 
 GOOD = (
     "as unbroken",
+    "whole, and kept",
     "named",
     "row rejected",
     "had room",

@@ -209,7 +209,8 @@ class _Reader:
         self._at += 1
         if self._next() in _CLOSING:
             return self._generic(word)
-        name = _TYPE_OF.get(word) or _TYPE_OF.get(word.removesuffix("s"))
+        one = word if word == "bytes" else word.removesuffix("s")  # no list of integers in JSON
+        name = _TYPE_OF.get(word) or _TYPE_OF.get(one)
         if name == "array" and self._take("of"):
             return _array(self._postfix())
         return {"type": name} if name else {}

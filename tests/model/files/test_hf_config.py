@@ -152,6 +152,8 @@ def test_llama_3_has_stretched_positions_and_mistral_none() -> None:
 @pytest.mark.parametrize(
     ("data", "change", "message"),
     [
+        (QWEN2_5, {"model_type": ["qwen2"]}, "model_type is ['qwen2'], expected one of qwen2"),
+        (QWEN2_5, {"model_type": {}}, "model_type is {}, expected one of qwen2"),
         (QWEN2_5, {"model_type": "gpt2"}, "model_type is 'gpt2', expected one of qwen2, qwen3"),
         (QWEN2_5, {"architectures": ["Qwen2ForSequenceClassification"]}, "architectures is ['Qwen"),
         (QWEN2_5, {"use_sliding_window": True}, "use_sliding_window is true from layer 21"),

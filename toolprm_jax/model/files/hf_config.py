@@ -70,7 +70,7 @@ def config_from_hf(data: Any, source: Path) -> DecoderConfig:
     if not isinstance(data, dict):
         raise DataError(f"{source}: expected a JSON object")
     model_type = data.get("model_type")
-    if model_type not in ARCHITECTURES:
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
         expected = ", ".join(ARCHITECTURES)
         raise DataError(f"{source}: model_type is {model_type!r}, expected one of {expected}")
     try:
