@@ -21,7 +21,8 @@ def array(items: Any) -> dict[str, Any]:
 WORDS: dict[str, Any] = {
     "str": S, "String": S, "STRING": S, "int": I, "Integer": I, "long": I, "float": N, "double": N,
     "bool": {"type": "boolean"}, "None": {"type": "null"}, "tuple": ARRAY, "Set": ARRAY,
-    "dict": OBJECT, "HashMap": OBJECT, "any": {}, "Any": {}, "bytes": {}, "date": {}, "a city": {}, "": {},
+    "dict": OBJECT, "HashMap": OBJECT, "any": {}, "Any": {}, "date": {}, "a city": {}, "": {},
+    "bytes": {}, "byte": I,
     "string[]": array(S), "String[]": array(S), "string [ ]": array(S), "any[]": ARRAY,
     "int[][]": array(array(I)), "(string | number)[]": array({"type": ["string", "number"]}),
     "Array<string>": array(S), "Record<string, number>": {**OBJECT, "additionalProperties": N},

@@ -1,4 +1,4 @@
-"""The licences of what setup.cfg asks for: `python tests/support/licences.py > docs/licences.md`."""
+"""The licences of what setup.cfg asks for; prints docs/licences.md."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ _ELSEWHERE = {
 }
 _PAGE = """# Licences of dependencies
 
-What `setup.cfg` asks for, by the metadata of the installed packages, or as the project states it where an extra isn't installed; `python
-tests/support/licences.py > docs/licences.md` writes this page, and a test holds it to `setup.cfg`. No package here is under the GPL, the AGPL or a licence that forbids a use;
-MPL-2.0 asks for changes of its own files alone. What these packages need in their turn is not listed.
+What `setup.cfg` asks for, by the metadata of the installed packages, or as the project states it
+where an extra isn't installed. `python tests/support/licences.py > docs/licences.md` writes this
+page, and a test holds it to `setup.cfg`. No package here is under the GPL, the AGPL or a licence
+that forbids a use; MPL-2.0 asks for changes of its own files alone. What these packages need in
+their turn is not listed.
 
 | package | wanted by | licence |
 |---|---|---|
