@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plain_labels import Pairs, Spelled, naive_labels, spell, whole_call_equal
 
 from toolprm_jax.annotation.corruption import gold_calls, gold_completion
 from toolprm_jax.annotation.labels import GRANULARITY, Labelled, label_completion
@@ -32,69 +33,14 @@ SHARED_FILES = (
     "seal-tools/seal_tools.jsonl",
     "sgd/sgd_single_turn.jsonl",
 )
-Pairs = list[tuple[str, Any]]
-Spelled = tuple[str, Pairs]  # a call as written: name and arguments, repeated ones included
 
 
 def record_of(golds: list[GoldCall]) -> Record:
     return Record("r", ({"role": "user", "content": "q"},), (), tuple(golds))
 
 
-def spell(calls: list[Spelled], dress: Dress = "list") -> str:
-    written = []
-    for name, pairs in calls:
-        inner = ", ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in pairs)
-        written.append(f'{{"name": "{name}", "arguments": {{{inner}}}}}')
-    if dress == "list":
-        return "[" + ", ".join(written) + "]"
-    return "".join(f"<tool_call>{call}</tool_call>" for call in written)
-
-
 def signs(labelled: Labelled) -> str:
     return "".join("+" if step.label else "-" for step in labelled.steps)
-
-
-def whole_call_equal(call: Spelled, gold: GoldCall) -> bool:
-    name, pairs = call
-    return (
-        name == gold.name
-        and len(dict(pairs)) == len(pairs)
-        and dict(pairs).keys() == gold.arguments.keys()
-        and all(value in gold.arguments[key] for key, value in pairs)
-    )
-
-
-def can_be_matched(calls: list[Spelled], golds: list[GoldCall]) -> bool:
-    return len(calls) <= len(golds) and any(
-        all(whole_call_equal(call, gold) for call, gold in zip(calls, some, strict=True))
-        for some in itertools.permutations(golds, len(calls))
-    )
-
-
-def naive_labels(calls: list[Spelled], golds: list[GoldCall]) -> list[bool]:
-    """The definition in words: a gold is unused iff the right calls so far can do without it."""
-    labels: list[bool] = []
-    right: list[Spelled] = []
-    for name, pairs in calls:
-        possible = [
-            gold
-            for at, gold in enumerate(golds)
-            if gold.name == name and can_be_matched(right, golds[:at] + golds[at + 1 :])
-        ]
-        fine = [bool(possible)]
-        seen: list[str] = []
-        for key, value in pairs:
-            equal = [g for g in possible if key in g.arguments and value in g.arguments[key]]
-            fine.append(key not in seen and bool(equal))
-            possible = equal if fine[-1] else possible
-            seen.append(key)
-        complete = any(set(gold.arguments) <= set(seen) for gold in possible)
-        fine.append(all(fine) and complete)
-        fine.append(any(whole_call_equal((name, pairs), gold) for gold in possible))
-        if fine[-1]:
-            right.append((name, pairs))
-        labels += fine
-    return [*labels, len(calls) == len(golds) and can_be_matched(calls, golds)]
 
 
 names, params, small = st.sampled_from("fg"), st.sampled_from("xy"), st.integers(1, 3)
