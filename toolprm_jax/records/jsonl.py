@@ -246,9 +246,24 @@ def row_of(source: str, span: Span) -> Row:
     return Row(source, index, line, raw, value, problem)
 
 
+_MAGIC = {
+    b"PAR1": "Parquet",
+    b"PK": "a ZIP archive",
+    b"\x1f\x8b": "packed twice",
+    b"\x28\xb5\x2f\xfd": "packed with Zstandard",
+    b"BZh": "packed with bzip2",
+    b"\xfd7zXZ": "packed with xz",
+    b"version https://git-lfs": "a pointer of Git LFS, not the data",
+    b"<": "a page of HTML or XML",
+}
+
+
 def _hint(data: bytes) -> str:
     """What is likely wrong with the file of a row that is no JSON."""
     text = data.strip()
+    for start, what in _MAGIC.items():
+        if data.startswith(start):
+            return f" (is the file {what}?)"
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in data:
         return " (is the file in UTF-16?)"
     if b"\r" in text:
