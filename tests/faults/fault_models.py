@@ -44,19 +44,29 @@ def make_models(folder: Path) -> tuple[Path, Path]:
 
 
 def _damaged(name: str, data: bytes, rng: random.Random) -> bytes:
-    how = rng.randrange(4 if name.endswith(".json") and name != "tokenizer.json" else 2)
+    how = rng.randrange(4 if name.endswith(".json") else 2)
     place = rng.randrange(min(len(data), _HEAD))
     if how == 0:
         return data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
     if how == 1:
         return data[: rng.randrange(len(data))]
     value = json.loads(data)
-    key = rng.choice(list(value))
+    _change(value, rng)
+    return json.dumps(value).encode()
+
+
+def _change(value: Any, rng: random.Random) -> None:
+    """Drops something, at the top or below it, or puts a value of another kind in its place."""
+    while True:
+        key = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
+        below = value[key]
+        if not isinstance(below, dict | list) or not below or rng.random() < 0.4:
+            break
+        value = below
     if rng.random() < 0.1:
         del value[key]
     else:
         value[key] = rng.choice(_ODD)
-    return json.dumps(value).encode()
 
 
 def damaged_models(folder: Path, count: int, rng: random.Random) -> Counter[str]:
