@@ -4,9 +4,10 @@
 
 One process takes N inputs of the embedded corpus: annotates N trajectories with one worker (and a
 quarter of them in another process), scores N completions, or searches N records; the models are
-tiny, with random weights. `peak_mb` stands beside what a quarter of the work took, `half_mb` and
-`end_mb` are resident memory on the way; `compiled` counts the programs that XLA compiled, and
-`compiled_late` those of them after the first fifth of the time.
+tiny, with random weights. `quarter_mb` is what a quarter of the trajectories took at most. Of the
+models' work `compiled` counts the programs that XLA compiled and `warm_s` says when the last one
+was there, of `seconds`; `warm_mb`, `middle_mb` and `end_mb` are resident memory then, half way from
+there to the end, and at the end.
 """
 
 from __future__ import annotations
@@ -29,8 +30,7 @@ from search.commands import search as search_command
 from toolprm_jax.model import DecoderConfig, init_params
 from toolprm_jax.model.files import save_model
 from toolprm_jax.tokens import make_contract
-from toolprm_jax.toolworld import masked_corpus
-from toolprm_jax.toolworld.tokenizer import corpus_texts, train_tokenizer
+from toolprm_jax.toolworld import corpus_texts, masked_corpus, train_tokenizer
 
 COUNTS = {"annotate": 1_000_000, "score": 20_000, "search": 2_000}
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -53,7 +53,7 @@ def watched(work: Callable[[], int]) -> dict[str, Any]:
         while not over.wait(_PAUSE_S):
             samples.append((time.monotonic(), resident_mb()))
 
-    def listen(event: str, _: float, **_more: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event == _COMPILED:
             compiled.append(time.monotonic())
 
@@ -66,17 +66,19 @@ def watched(work: Callable[[], int]) -> dict[str, Any]:
     over.set()
     watcher.join()
 
-    def at(share: float) -> float:
-        return round(next(mb for moment, mb in samples if moment >= start + share * seconds))
+    warm = max(compiled)
+
+    def at(share: float) -> int:
+        moment = warm + share * (samples[-1][0] - warm)
+        return round(next(mb for time_, mb in samples if time_ >= moment))
 
     return {
         "seconds": round(seconds, 1),
-        "quarter_mb": at(0.25),
-        "half_mb": at(0.5),
-        "end_mb": round(samples[-1][1]),
-        "peak_mb": round(max(mb for _, mb in samples)),
         "compiled": len(compiled),
-        "compiled_late": sum(moment > start + seconds / 5 for moment in compiled),
+        "warm_s": round(warm - start, 1),
+        "warm_mb": at(0),
+        "middle_mb": at(0.5),
+        "end_mb": at(1),
     }
 
 

@@ -53,16 +53,16 @@ def wanted() -> dict[str, list[str]]:
 def licence_of(package: str) -> str | None:
     """What a package's metadata says in SPDX's words; None where it isn't installed."""
     try:
-        said = metadata.metadata(package)
+        said = metadata.metadata(package).json
     except metadata.PackageNotFoundError:
         return None
-    if said.get("License-Expression"):
-        return said["License-Expression"]
-    classifiers = said.get_all("Classifier") or []
+    if said.get("license_expression"):
+        return str(said["license_expression"])
+    classifiers = said.get("classifier", [])
     for words, spdx in _CLASSIFIERS.items():
         if f"License :: OSI Approved :: {words}" in classifiers:
             return spdx
-    text = " ".join((said.get("License") or "").split())
+    text = " ".join(str(said.get("license", "")).split())
     return "Apache-2.0" if re.match(r"Apache (License|2\.0)", text) else text
 
 
