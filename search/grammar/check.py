@@ -88,12 +88,8 @@ def string_tables(tables: Tables) -> StringTables:
     first = np.zeros(257, np.int32)
     for symbols, bits in _FIRST_BYTES.items():
         first[list(symbols)] = bits
-    return StringTables(
-        *(
-            jnp.asarray(array, jnp.int32)
-            for array in (sites, states, roles, actions.reshape(-1), first)
-        )
-    )
+    arrays = (sites, states, roles, actions.reshape(-1), first)
+    return StringTables(*jax.device_put([np.asarray(array, np.int32) for array in arrays]))
 
 
 def new_check(schema: Schema, width: int) -> Check:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jax import Array
 
@@ -224,4 +224,4 @@ def make_schema(records: Sequence[Record], size: SchemaSize | None = None) -> Sc
                 enum_params[row, used] = index
                 used += 1
     arrays = (tools, known, is_open, params, owners, types, required, has_enum, enums, enum_params)
-    return Schema(*map(jnp.asarray, arrays))
+    return Schema(*jax.device_put(arrays))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -69,7 +70,7 @@ def strict_modes(tables: Tables) -> StrictModes:
     kinds = np.full(257, -1, np.int32)
     for symbols, kind in _FIRST_BYTES.items():
         kinds[list(symbols)] = kind
-    return StrictModes(*map(jnp.asarray, (roles, places, kinds)))
+    return StrictModes(*jax.device_put((roles, places, kinds)))
 
 
 def new_strict(tables: StrictTables, shape: tuple[int, ...]) -> Strict:

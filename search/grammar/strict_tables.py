@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jax import Array
 
@@ -149,4 +149,4 @@ def make_strict(records: Sequence[Record], size: StrictSize | None = None) -> St
     names = np.asarray([one.names for one in found], np.int32)
     arrays = (alternatives, choices, heights, shapes, masks, children, base, edges, reach, names)
     frames, ways = np.zeros((batch, size.levels), bool), np.zeros((batch, size.ways), bool)
-    return StrictTables(*map(jnp.asarray, (*arrays, tools, frames, ways)))
+    return StrictTables(*jax.device_put((*arrays, tools, frames, ways)))

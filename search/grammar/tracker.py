@@ -100,15 +100,19 @@ def grammar_from_pieces(
     built = tables(dress)
     table, lengths = byte_table(pieces, rows)
     return Grammar(
-        transitions=jnp.asarray(np.asarray(built.transitions, np.int32)),
-        num_modes=jnp.int32(built.num_modes),
-        start=jnp.int32(built.start),
-        token_bytes=jnp.asarray(table),
-        token_lengths=jnp.asarray(lengths),
-        ends=jnp.zeros(rows, bool).at[jnp.asarray(ends)].set(True),
+        *jax.device_put(
+            (
+                np.asarray(built.transitions, np.int32),
+                np.int32(built.num_modes),
+                np.int32(built.start),
+                table,
+                lengths,
+                np.isin(np.arange(rows), ends),
+            )
+        ),
         strings=string_tables(built),
         strict=strict_modes(built),
-        plain=jnp.asarray(_plain(built, table, lengths)),
+        plain=jax.device_put(_plain(built, table, lengths)),
     )
 
 

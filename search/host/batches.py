@@ -89,11 +89,9 @@ def make_batches(
             tokens = np.zeros((size, length), np.int32)
             for row, index in enumerate(filled):
                 tokens[row, : len(prompts[index])] = prompts[index]
+            lengths = np.asarray([len(prompts[index]) for index in filled], np.int32)
             yield Batch(
                 tuple(chosen),
                 tuple(records[index] for index in filled),
-                Prompts(
-                    jnp.asarray(tokens),
-                    jnp.asarray([len(prompts[index]) for index in filled], jnp.int32),
-                ),
+                Prompts(*jax.device_put((tokens, lengths))),
             )

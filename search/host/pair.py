@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
 
-from toolprm_jax.model.files import LoadedModel, Shardings, load
+from toolprm_jax.model.files import LoadedModel, Shardings, Weights, load
 from toolprm_jax.progress import tell
 from toolprm_jax.records import DataError
 from toolprm_jax.tokens import Granularity
@@ -78,6 +79,7 @@ def load_told(
     template: str | None = None,
     dtype: str | None = None,
     shardings: Shardings | None = None,
+    bases: dict[str, Weights] | None = None,
 ) -> LoadedModel:
     """Loads a model, saying so on a terminal.
 
@@ -86,13 +88,14 @@ def load_told(
       template: of a policy without a contract.
       dtype: of weights and caches; float32 on a CPU, else bfloat16, if None.
       shardings: as for `load`.
+      bases: likewise.
 
     Raises:
       DataError: there is no such model.
     """
     dtype = dtype_for(dtype, jax.local_devices())
     tell(f"loading {name} in {dtype}")
-    return load(name, template, dtype, shardings)
+    return load(name, template, dtype, shardings, bases)
 
 
 def load_pair(
@@ -103,7 +106,7 @@ def load_pair(
     dtype: str | None = None,
     shardings: Shardings | None = None,
 ) -> ModelPair:
-    """Loads a policy and its reward model.
+    """Loads a policy and its reward model; a base that both adapt is read once.
 
     Args:
       policy: as for `load`.
@@ -115,8 +118,6 @@ def load_pair(
     Raises:
       DataError: there is no such model, or the two don't go together.
     """
-    return ModelPair(
-        load_told(policy, template=template, dtype=dtype, shardings=shardings),
-        None if prm is None else load_told(prm, dtype=dtype, shardings=shardings),
-        prm or "none",
-    )
+    told = partial(load_told, dtype=dtype, shardings=shardings, bases={})
+    found = told(policy, template=template)
+    return ModelPair(found, None if prm is None else told(prm), prm or "none")

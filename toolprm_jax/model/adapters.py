@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from ..records import DataError, read_json
-from .decoder import Decoder, DecoderConfig, Params, init_params
+from .decoder import Decoder, DecoderConfig, Params, abstract_params, init_params
 from .files.hf import CONFIG_FILE, open_tensors, save_tensors
 from .files.sums import write_sums
 
@@ -133,9 +133,13 @@ def _with_rows(outer: dict[str, Any], adapter: Params, lora: Lora) -> dict[str, 
     if ROWS not in adapter:
         return outer
     embedding = outer["embed_tokens"]["embedding"]
-    rows = adapter[ROWS].astype(embedding.dtype)
-    ids = jnp.asarray(lora.token_ids)
-    return {**outer, "embed_tokens": {"embedding": embedding.at[ids].set(rows)}}
+    replaced = _replaced(embedding, np.asarray(lora.token_ids), adapter[ROWS])
+    return {**outer, "embed_tokens": {"embedding": replaced}}
+
+
+@jax.jit
+def _replaced(embedding: Array, ids: Array, rows: Array) -> Array:
+    return embedding.at[ids].set(rows.astype(embedding.dtype))
 
 
 def with_adapter(base: Params, adapter: Params, lora: Lora, dtype: str) -> Params:
@@ -163,10 +167,15 @@ def merge(base: Params, adapter: Params, lora: Lora) -> Params:
         for target, leaves in targets.items():
             kernel = layers[module][target]["kernel"]
             a, b = leaves["kernel_lora_a"], leaves["kernel_lora_b"]
-            update = jnp.matmul(a.astype(jnp.float32), b.astype(jnp.float32)) * lora.scale
-            merged = (kernel.astype(jnp.float32) + update).astype(kernel.dtype)
+            merged = _updated(kernel, a, b, lora.scale)
             layers[module][target] = {**layers[module][target], "kernel": merged}
     return {"params": _with_rows({**outer, "layers": layers}, adapter, lora)}
+
+
+@jax.jit
+def _updated(kernel: Array, a: Array, b: Array, scale: float) -> Array:
+    update = jnp.matmul(a.astype(jnp.float32), b.astype(jnp.float32)) * scale
+    return (kernel.astype(jnp.float32) + update).astype(kernel.dtype)
 
 
 def save_adapter(directory: str | Path, adapter: Adapter, dtype: str = "bfloat16") -> None:
@@ -280,6 +289,9 @@ def read_adapter(directory: str | Path, config: DecoderConfig | None = None) -> 
       directory: holds `adapter_config.json` and `adapter_model.safetensors`.
       config: the base's shape, which the tensors must fit; not checked where None.
 
+    Returns:
+      The adapter, float32, on the host.
+
     Raises:
       DataError: a file is missing or damaged, the adapter has settings that are not computed here,
         or tensors are missing, extra or of another shape.
@@ -291,7 +303,7 @@ def read_adapter(directory: str | Path, config: DecoderConfig | None = None) -> 
         raise DataError(f"{path}: no such file")
     with contextlib.ExitStack() as stack:
         slices = open_tensors([path], stack)
-        tensors = {name: jnp.asarray(part[:], jnp.float32) for name, part in slices.items()}
+        tensors = {name: np.asarray(part[:], np.float32) for name, part in slices.items()}
     layers: dict[str, Any] = {}
     depth = 0
     while any(f".layers.{depth}." in name for name in tensors):
@@ -309,7 +321,7 @@ def read_adapter(directory: str | Path, config: DecoderConfig | None = None) -> 
             shapes = {tensors[name].shape for name in names}
             if len(shapes) > 1:
                 raise DataError(f"{path}: {names[0]} and those of other layers differ in shape")
-            leaves[f"kernel_lora_{letter}"] = jnp.stack([tensors.pop(n).T for n in names])
+            leaves[f"kernel_lora_{letter}"] = np.stack([tensors.pop(n).T for n in names])
         layers.setdefault(_MODULES[target], {})[target] = leaves
     params: Params = {"params": {"layers": layers}}
     if lora.token_ids:
@@ -319,28 +331,38 @@ def read_adapter(directory: str | Path, config: DecoderConfig | None = None) -> 
     if tensors:
         raise DataError(f"{path}: {min(tensors)} is not part of the adapter")
     if config is not None:
-        check_adapter(directory, config, lora, params)
+        check_adapter(directory, abstract_params(config), lora, params)
     return Adapter(base, lora, params)
 
 
-def check_adapter(source: Path, config: DecoderConfig, lora: Lora, params: Params) -> None:
+def check_adapter(source: Path, base: Params, lora: Lora, params: Params) -> None:
     """Compares an adapter with the shape of its base.
+
+    Args:
+      source: where the adapter comes from, for messages.
+      base: its parameters, or their shapes.
+      lora: which updates it has.
+      params: the adapter's parameters.
 
     Raises:
       DataError: an array has another shape than the base needs, or a token is none of the base.
     """
-    if max(lora.token_ids, default=0) >= config.vocab_size:
+    outer = base["params"]
+    rows, width = outer["embed_tokens"]["embedding"].shape
+    if max(lora.token_ids, default=0) >= rows:
         raise DataError(
-            f"{source}: it has a row for token {max(lora.token_ids)}, "
-            f"the base {config.vocab_size} tokens"
+            f"{source}: it has a row for token {max(lora.token_ids)}, the base {rows} tokens"
         )
-    rows = jax.ShapeDtypeStruct((config.vocab_size, config.hidden_size), "float32")
-    base = {"params": {"embed_tokens": {"embedding": rows}}}
-    wanted = jax.eval_shape(
-        lambda key, base: init_adapter(config, lora, key, base), jax.random.key(0), base
-    )
+    expected: dict[str, tuple[int, ...]] = {}
+    for target in lora.targets:
+        module = _MODULES[target]
+        depth, fan_in, fan_out = outer["layers"][module][target]["kernel"].shape
+        name = f"['params']['layers']['{module}']['{target}']['kernel_lora_"
+        expected[f"{name}a']"] = (depth, fan_in, lora.rank)
+        expected[f"{name}b']"] = (depth, lora.rank, fan_out)
+    if lora.token_ids:
+        expected[f"['{ROWS}']"] = (len(lora.token_ids), width)
     found = {jax.tree_util.keystr(p): x.shape for p, x in jax.tree.leaves_with_path(params)}
-    expected = {jax.tree_util.keystr(p): x.shape for p, x in jax.tree.leaves_with_path(wanted)}
     for name in sorted(expected.keys() | found.keys()):
         if found.get(name) != expected.get(name):
             raise DataError(

@@ -6,22 +6,26 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from ..records import DataError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_NO_BYTE = "\uffff"  # has no place in Latin-1, so encoding to it fails
+
 
 @lru_cache(maxsize=1)
-def _byte_of_char() -> dict[str, int]:
-    """The alphabet of GPT-2's byte-level BPE: printable bytes stand for themselves."""
+def _alphabet() -> dict[int, str]:
+    """The characters of GPT-2's byte-level BPE as Latin-1: printable bytes stand for themselves."""
     printable = {*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in printable]
-    table = {chr(byte): byte for byte in printable}
-    table.update({chr(256 + index): byte for index, byte in enumerate(others)})
-    return table
+    table = dict.fromkeys(others, _NO_BYTE)
+    return table | {256 + index: chr(byte) for index, byte in enumerate(others)}
 
 
 def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes | None]:
@@ -38,7 +42,7 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes | None]:
     Raises:
       DataError: a token has a character outside the byte-level alphabet.
     """
-    alphabet = _byte_of_char()
+    alphabet = _alphabet()
     added = tokenizer.added_tokens_decoder
     out: list[bytes | None] = []
     for token_id, token in enumerate(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))):
@@ -49,11 +53,11 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes | None]:
             out.append(None)
             continue
         try:
-            out.append(bytes(alphabet[char] for char in token))
-        except KeyError as error:
+            out.append(token.translate(alphabet).encode("latin-1"))
+        except UnicodeEncodeError as error:
             raise DataError(
                 f"the tokenizer's token {token_id} ({token!r}) is not byte-level BPE: "
-                f"character {error.args[0]!r} stands for no byte"
+                f"character {token[error.start]!r} stands for no byte"
             ) from None
     return out
 

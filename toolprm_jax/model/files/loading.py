@@ -44,7 +44,12 @@ class LoadedModel(NamedTuple):
     codec: Codec
 
 
-def load_weights(name: str, dtype: str = "float32", shardings: Shardings | None = None) -> Weights:
+def load_weights(
+    name: str,
+    dtype: str = "float32",
+    shardings: Shardings | None = None,
+    bases: dict[str, Weights] | None = None,
+) -> Weights:
     """Reads the weights that a name stands for.
 
     Args:
@@ -53,10 +58,14 @@ def load_weights(name: str, dtype: str = "float32", shardings: Shardings | None 
         or a checkpoint of `toolprm-train`.
       dtype: dtype of the parameters and of the computation.
       shardings: maps the abstract parameters to a sharding each; one device if None.
+      bases: of adapters, read before with the same dtype and shardings; gets what is read now.
 
     Raises:
       DataError: there is no such model, or it is damaged.
     """
+    bases = {} if bases is None else bases
+    if name in bases:
+        return bases[name]
     if name == SMOLLM2:
         config, params = load_smollm2(dtype, shardings)
         return Weights(config, params, None, TOKENIZER, TOKENIZER)
@@ -78,10 +87,11 @@ def load_weights(name: str, dtype: str = "float32", shardings: Shardings | None 
             config = dataclasses.replace(config, dtype=dtype)
             params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
             return Weights(config, params, None, path, path)
-    base = load_weights(_base_name(adapter.base, path), dtype, shardings)
+    base_name = _base_name(adapter.base, path)
+    base = bases[base_name] = load_weights(base_name, dtype, shardings, bases)
     if base.adapter is not None:
         raise DataError(f"{path}: its base {adapter.base} is an adapter itself")
-    check_adapter(path, base.config, adapter.lora, adapter.params)
+    check_adapter(path, base.params, adapter.lora, adapter.params)
     has_text = (path / "tokenizer.json").is_file()
     return Weights(base.config, base.params, adapter, path, path if has_text else base.tokenizer)
 
@@ -124,6 +134,7 @@ def load(
     template: str | None = None,
     dtype: str = "float32",
     shardings: Shardings | None = None,
+    bases: dict[str, Weights] | None = None,
 ) -> LoadedModel:
     """Loads a model; an adapter is merged into its base.
 
@@ -132,12 +143,13 @@ def load(
       template: of a policy that has no contract, as published ones have none.
       dtype: dtype of the parameters and of the computation.
       shardings: as for `load_weights`.
+      bases: as for `load_weights`; models on one base share what their adapters leave as it is.
 
     Raises:
       DataError: there is no such model, or it is damaged or not one of this project's.
       ContractError: tokenizer, embedding or `template` are not the contract's.
     """
-    weights = load_weights(name, dtype, shardings)
+    weights = load_weights(name, dtype, shardings, bases)
     tokenizer = load_tokenizer(weights.tokenizer)
     _check_rows(
         name, weights.config.vocab_size, "the tokenizer has", tokenizer.get_vocab().values()
