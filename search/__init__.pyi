@@ -1,6 +1,8 @@
+from .core import METHODS as METHODS
 from .core import Execution as Execution
 from .core import Lanes as Lanes
 from .core import Memory as Memory
+from .core import Method as Method
 from .core import Policy as Policy
 from .core import Reward as Reward
 from .core import SearchConfig as SearchConfig
@@ -19,7 +21,5 @@ from .host import ModelPair as ModelPair
 from .host import Searcher as Searcher
 from .host import record_keys as record_keys
 from .host import sharded_search as sharded_search
-from .methods import METHODS as METHODS
-from .methods import Method as Method
 from .methods import method_config as method_config
 from .methods import search as search

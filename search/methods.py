@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,11 @@ from toolprm_jax.grammar import Kind
 from toolprm_jax.model import Decoder, KeyValues, Params
 from toolprm_jax.tokens import Granularity
 
+from .core import GUIDED as GUIDED
+from .core import METHODS as METHODS
 from .core import (
     Execution,
+    Method,
     Ranks,
     SearchConfig,
     SearchOutput,
@@ -31,10 +34,6 @@ from .core import (
 )
 from .decoder import MEMORY, DecoderPolicy, Models, Prompts, new_cache, prefill
 from .grammar import Grammar, Rules, StrictTables, initial
-
-Method = Literal["greedy", "sample", "token_beam", "majority_vote", "best_of_n", "fine_grained"]
-METHODS: tuple[Method, ...] = get_args(Method)
-GUIDED: tuple[Method, ...] = ("best_of_n", "fine_grained")  # those that ask a reward model
 
 
 def method_config(

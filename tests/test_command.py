@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import errno
+import importlib.util
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -112,3 +115,38 @@ def test_annotation_on_beam_says_what_to_install(
     monkeypatch.delitem(sys.modules, "toolprm_jax.annotation.pipeline", raising=False)
     assert beam_command.main(["--help"]) == 2
     assert capsys.readouterr().err.strip().endswith("pip install 'toolprm-jax[beam]'")
+
+
+def _console_commands() -> dict[str, str]:
+    """Every console command: its name and the module whose `main` it is."""
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).resolve().parents[1] / "setup.cfg")
+    lines = setup["options.entry_points"]["console_scripts"].split("\n")
+    pairs = [line.split(" = ") for line in lines if line]
+    return {name: place.removesuffix(":main") for name, place in pairs}
+
+
+# Runs every command's --help in turn, and says after each what it has loaded that is slow to load.
+_HELP = """
+import contextlib, importlib, io, sys
+
+for name, module in {commands!r}.items():
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as out:
+        importlib.import_module(module).main(["--help"])
+    assert out.getvalue().startswith("usage: " + name), name
+    print(name, *sorted({{"jax", "flax", "orbax", "transformers"}} & set(sys.modules)))
+"""
+
+
+def test_help_is_quick() -> None:
+    commands = _console_commands()
+    del commands["toolprm-rollout"]  # it imports JAX before it reads its arguments
+    if importlib.util.find_spec("apache_beam") is None:
+        del commands["toolprm-annotate-beam"]
+    done = subprocess.run(
+        [sys.executable, "-c", _HELP.format(commands=commands)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split("\n")[:-1]) == (0, [*commands]), done.stderr

@@ -160,6 +160,23 @@ def add_format(parser: Parser) -> None:
     )
 
 
+def add_plan(parser: Parser, what: str, model: str) -> None:
+    """Adds --plan and --topology.
+
+    Args:
+      parser: of a command.
+      what: is planned.
+      model: the argument that may be a shape.
+    """
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help=f"only tells what {what} needs on a device; {model} may be the shape of a published "
+        "one, such as shape:qwen2.5-3b",
+    )
+    parser.add_argument("--topology", help="plan for a TPU slice that isn't here, such as v5e:2x4")
+
+
 def check_files(inputs: Mapping[str, str | None], outputs: Mapping[str, str | None]) -> None:
     """Checks before the work that outputs can be written, and are neither inputs nor each other.
 

@@ -15,7 +15,6 @@ from jax.experimental import topologies
 from rich.console import Console
 from rich.table import Table
 
-from .command import Parser
 from .model import DecoderConfig
 from .model.files import CONFIG_FILE, config_from_hf, load_weights
 from .records import DataError, read_json
@@ -107,23 +106,6 @@ def shape_of(name: str, **changes: Any) -> DecoderConfig:
 def any_codec() -> Codec:
     """A text side for programs that are only compiled, where what it holds is of no weight."""
     return Codec(load_tokenizer(TOKENIZER), Contract.load(EMBEDDED["embedded:prm"]))
-
-
-def add_plan(parser: Parser, what: str, model: str) -> None:
-    """Adds --plan and --topology.
-
-    Args:
-      parser: of a command.
-      what: is planned.
-      model: the argument that may be a shape.
-    """
-    parser.add_argument(
-        "--plan",
-        action="store_true",
-        help=f"only tells what {what} needs on a device; {model} may be shape:NAME, with NAME one "
-        f"of {', '.join(SHAPES)}",
-    )
-    parser.add_argument("--topology", help="plan for a TPU slice that isn't here, such as v5e:2x4")
 
 
 def planned_devices(topology: str | None) -> Sequence[Any]:

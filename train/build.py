@@ -27,6 +27,7 @@ from toolprm_jax.records import DataError
 from toolprm_jax.tokens import Codec, Contract, TreeBatch, load_tokenizer, make_contract
 
 from .data import CountedBatch, eval_batches, tree_stream
+from .settings import Config as Config
 from .sources import (
     DatasetSource,
     MixedSource,
@@ -47,8 +48,6 @@ from .step import (
     make_schedule,
     make_train_step,
 )
-
-Config = Any  # an ml_collections.ConfigDict, whose attributes have no static types
 
 
 class JittedSteps(NamedTuple):

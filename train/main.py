@@ -15,19 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
 import configs
-from toolprm_jax.command import Parser, run_command
-from toolprm_jax.model.files import absolute_path
-from toolprm_jax.plan import add_plan
+from toolprm_jax.command import Parser, add_plan, run_command
 from toolprm_jax.records import DataError
 
-from .build import Config
-from .loop import DivergedError, run
-from .plan import run_plan
-from .settings import check_config
+from .settings import Config, check_config
 
 STOPPED = 128 + signal.SIGTERM  # as a shell says it of a process that SIGTERM ended
 _log = logging.getLogger(__name__)
@@ -129,6 +123,8 @@ def connect(text: str) -> None:
     Raises:
       DataError: it is neither.
     """
+    import jax
+
     match = re.fullmatch(r"(.+:\d{1,5}),(\d{1,6}),(\d{1,6})", text)
     if text != "auto" and (match is None or int(match[2]) >= int(match[3])):
         raise DataError(f"--distributed={text}: expected auto or HOST:PORT,INDEX,COUNT")
@@ -182,6 +178,7 @@ def parser() -> Parser:
 
 
 def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    # JAX takes seconds to import, and --help and the checks of a config need none of it.
     logging.basicConfig(level=logging.WARNING, format="toolprm-train: %(message)s")
     logging.getLogger("train").setLevel(logging.INFO)
     unknown = [argument for argument in rest if not argument.startswith("--config.")]
@@ -193,10 +190,18 @@ def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     check_config(config)
     config.lock()
     if args.plan:
+        from .plan import run_plan
+
         run_plan(config, args.topology)
         return 0
     if args.workdir is None:
         raise DataError("--workdir: expected a directory")
+    import jax
+
+    from toolprm_jax.model.files import absolute_path
+
+    from .loop import DivergedError, run
+
     workdir = absolute_path(args.workdir)
     if args.distributed:
         connect(args.distributed)

@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 from toolprm_jax.records import DataError
 from toolprm_jax.tokens import Granularity, Target
 
+Config = Any  # an ml_collections.ConfigDict, whose attributes have no static types
+
 _MOST = 2**31 - 1
 _ROWS, _TOKENS = 1 << 16, 1 << 20  # XLA ends the process where the size of an array overflows
 # Least and most, both allowed.

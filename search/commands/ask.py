@@ -17,9 +17,8 @@ from toolprm_jax.progress import tell
 from toolprm_jax.records import DataError, Record, query_record, read_json
 from toolprm_jax.tokens import TEMPLATES
 
-from ..core import SearchConfig
-from ..host import Answer, Searcher, read_queries
-from ..methods import GUIDED, METHODS
+from .. import host
+from ..core import GUIDED, METHODS, Execution, SearchConfig
 from .options import add_devices
 
 OPTIONS = ("num_beams", "beam_width", "temperature", "schema", "aggregate", "beta", "max_tokens")
@@ -53,7 +52,7 @@ def _record(args: argparse.Namespace) -> Record:
     if args.records:
         if args.query or args.tools:
             raise DataError("--records: expected neither a query nor --tools beside it")
-        return read_queries(args.records, None, 1)[0]
+        return host.read_queries(args.records, None, 1)[0]
     if not args.query or not args.tools:
         raise DataError("expected a query and --tools, or --records")
     tools = read_json(Path(args.tools))
@@ -74,7 +73,7 @@ def _coloured(p: float | None, text: str) -> Text:
     return Text.assemble((text, style), (f" {p:.2f}", "dim"))
 
 
-def show(answer: Answer, console: Console) -> None:
+def show(answer: host.Answer, console: Console) -> None:
     """Prints the calls of an answer, each part with how sure it is.
 
     Args:
@@ -97,10 +96,15 @@ def show(answer: Answer, console: Console) -> None:
             console.print(Text(f"  {printable(name)} = "), line, sep="")
 
 
+def _execution(candidates: int) -> Execution:
+    """Passes of one size, as one query fills them; compiling them is most of a first answer."""
+    return Execution(pass_sizes=1, max_lanes=min(2 * candidates, Execution.max_lanes))
+
+
 def _ask(args: argparse.Namespace) -> int:
     check_files({"tools": args.tools, "records": args.records}, {"tree": args.tree})
     record, start = _record(args), time.perf_counter()
-    searcher = Searcher.load(
+    searcher = host.Searcher.load(
         args.policy,
         args.prm if args.method in GUIDED else None,
         method=args.method,
@@ -108,6 +112,7 @@ def _ask(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         tensor=args.tensor,
         compilation_cache=args.compilation_cache,
+        execution=_execution(args.num_beams * args.beam_width),
         **{name: getattr(args, name) for name in OPTIONS},
     )
     loaded = time.perf_counter() - start

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
+from toolprm_jax import model
 from toolprm_jax.cache import keep_programs
 from toolprm_jax.command import Parser, add_format, whole_number
-from toolprm_jax.model import param_shardings
-from toolprm_jax.model.files import LoadedModel
+from toolprm_jax.model import files
 
+from .. import host
 from ..core import MOST_TOKENS as MOST_TOKENS
-from ..host import load_told, search_mesh
 
 MOST_ROWS = 1 << 16  # as for `MOST_TOKENS`
 
@@ -44,7 +44,9 @@ def add_devices(parser: Parser) -> None:
     )
 
 
-def load_spread(name: str, args: argparse.Namespace, template: str | None = None) -> LoadedModel:
+def load_spread(
+    name: str, args: argparse.Namespace, template: str | None = None
+) -> files.LoadedModel:
     """Loads a model onto the devices that a search with these arguments uses.
 
     Args:
@@ -57,6 +59,6 @@ def load_spread(name: str, args: argparse.Namespace, template: str | None = None
     """
     if args.compilation_cache:
         keep_programs()
-    mesh = search_mesh(args.batch_size, args.tensor)
-    shardings = partial(param_shardings, mesh)
-    return load_told(name, template=template, dtype=args.dtype, shardings=shardings)
+    mesh = host.search_mesh(args.batch_size, args.tensor)
+    shardings = partial(model.param_shardings, mesh)
+    return host.load_told(name, template=template, dtype=args.dtype, shardings=shardings)

@@ -11,10 +11,10 @@ from typing import Any, get_args
 
 import numpy as np
 
+from toolprm_jax import model
 from toolprm_jax.annotation import respelled
 from toolprm_jax.command import Parser, check_files, command, whole_number
 from toolprm_jax.grammar import Dress, Kind, explain, run, tables
-from toolprm_jax.model import Completion, StepScore, score_rollouts
 from toolprm_jax.progress import shown
 from toolprm_jax.records import (
     DataError,
@@ -27,14 +27,14 @@ from toolprm_jax.records import (
     rejects_file,
 )
 
-from ..core import Aggregate, SearchConfig, aggregate
-from ..host import place_queries, search_mesh
+from .. import core, host
+from ..core import Aggregate, SearchConfig
 from .options import MOST_ROWS, MOST_TOKENS, add_devices, add_records, load_spread
 
 _SHOWN = 5  # reasons of broken completions that are printed
 
 
-def score_of(steps: Sequence[StepScore], how: Aggregate) -> float | None:
+def score_of(steps: Sequence[model.StepScore], how: Aggregate) -> float | None:
     """The score of a completion, as the search has it; None if it is no whole call list.
 
     Args:
@@ -44,7 +44,7 @@ def score_of(steps: Sequence[StepScore], how: Aggregate) -> float | None:
     if not steps or steps[-1].kind is not Kind.TOTAL_FINISH:
         return None
     log_p = np.asarray([math.log(step.p) if step.p else -math.inf for step in steps])
-    return float(aggregate(log_p, np.ones(len(steps), bool), how))
+    return float(core.aggregate(log_p, np.ones(len(steps), bool), how))
 
 
 def parser() -> Parser:
@@ -88,15 +88,15 @@ def _score(args: argparse.Namespace) -> int:
         {"out": args.out, "rejects": rejects_path},
     )
     prm = load_spread(args.prm, args)
-    mesh = search_mesh(args.batch_size, args.tensor)
+    mesh = host.search_mesh(args.batch_size, args.tensor)
     dress = prm.codec.template.dress
     scored, broken = 0, Counter[str]()  # why completions have no score
-    rows: list[tuple[Row, Rollouts, list[Completion]]] = []  # that are being scored
+    rows: list[tuple[Row, Rollouts, list[model.Completion]]] = []  # that are being scored
     with rejects_file(rejects_path) as reject, atomic_writer(args.out) as write:
         records = islice(read_records(args.records, args.format, reject), args.limit)
         known = {record.id: record for record in records}
 
-        def items() -> Iterator[tuple[Record, list[Completion]]]:
+        def items() -> Iterator[tuple[Record, list[model.Completion]]]:
             for row, rollouts in read_rollout_rows(args.rollouts, reject):
                 if rollouts.id in known:
                     read = _read(rollouts, dress)
@@ -106,12 +106,12 @@ def _score(args: argparse.Namespace) -> int:
                     reason = f"id: no record {rollouts.id!r} in {args.records}"
                     row.reject(reason, reject, completions=len(rollouts.completions))
 
-        scores = score_rollouts(
+        scores = model.score_rollouts(
             prm,
             items(),
             row_length=args.row_length,
             rows=args.batch_size,
-            place=lambda batch: place_queries(mesh, batch)[0],
+            place=lambda batch: host.place_queries(mesh, batch)[0],
         )
         for found in shown(scores, None, "record"):
             row, rollouts, read = rows.pop(0)
@@ -144,7 +144,7 @@ def _score(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(rollouts: Rollouts, dress: Dress) -> list[Completion]:
+def _read(rollouts: Rollouts, dress: Dress) -> list[model.Completion]:
     """The completions as the reward model reads them; ids that spell another text are left out."""
     ids = rollouts.token_ids or ((),) * len(rollouts.completions)
     read = [respelled(text, dress) for text in rollouts.completions]
@@ -160,7 +160,7 @@ def _error(text: str, dress: Dress) -> str:
     return explain(tables(dress), run(tables(dress), data, eot=True), data) or "no end of the calls"
 
 
-def _step(step: StepScore) -> dict[str, Any]:
+def _step(step: model.StepScore) -> dict[str, Any]:
     return {"kind": step.kind.name, "end": step.end, "p": step.p}
 
 

@@ -10,19 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from toolprm_jax.command import Parser, add_fields, check_files, command, whole_number
-from toolprm_jax.model import abstract_params, num_params
-from toolprm_jax.plan import add_plan, planned_devices, print_plan, shape_of
+from toolprm_jax.command import Parser, add_fields, add_plan, check_files, command, whole_number
 from toolprm_jax.records import DataError, check_folder_place, read_rows, write_resumable
 from toolprm_jax.tokens import TEMPLATES
 
-from ..core import Execution, SearchConfig
-from ..host import Searcher, digest_of, dtype_for, read_queries
-from ..methods import GUIDED, METHODS, method_config
+from .. import host
+from ..core import GUIDED, METHODS, Execution, SearchConfig
 from .options import MOST_ROWS, MOST_TOKENS, add_devices, add_records
-from .plan import plan_search
 
 # Fields of `SearchConfig` that are options.
 OPTIONS = (
@@ -81,8 +75,15 @@ def parser() -> Parser:
 
 def _plan(args: argparse.Namespace, base: SearchConfig) -> int:
     """Prints what the search needs."""
+    # JAX takes seconds to import, and --help needs none of it.
+    from toolprm_jax.model import abstract_params, num_params
+    from toolprm_jax.plan import planned_devices, print_plan, shape_of
+
+    from ..methods import method_config
+    from .plan import plan_search
+
     devices = planned_devices(args.topology)
-    dtype = dtype_for(args.dtype, devices)
+    dtype = host.dtype_for(args.dtype, devices)
     policy = shape_of(args.policy, dtype=dtype)
     prm = shape_of(args.prm, dtype=dtype) if args.method in GUIDED else None
     config = method_config(args.method, base)
@@ -126,6 +127,8 @@ def _config(args: argparse.Namespace) -> SearchConfig:
 
 
 def _search(args: argparse.Namespace) -> int:
+    import jax
+
     guided = args.method in GUIDED
     if guided and args.prm is None:
         raise DataError(f"--prm: expected a reward model for --method {args.method}")
@@ -140,8 +143,8 @@ def _search(args: argparse.Namespace) -> int:
     for folder in (args.trace, args.profile):
         if folder is not None:
             check_folder_place(folder, replace=True)
-    records = read_queries(args.records, args.format, args.limit)
-    searcher = Searcher.load(
+    records = host.read_queries(args.records, args.format, args.limit)
+    searcher = host.Searcher.load(
         args.policy,
         args.prm if guided else None,
         method=args.method,
@@ -167,16 +170,16 @@ def _search(args: argparse.Namespace) -> int:
                 answer.tree(Path(args.trace) / f"{index:05d}.html")
             yield answer.to_json()
 
-    digests = [digest_of(one, records) for one in (searcher.pair.policy, searcher.pair.prm) if one]
+    pair = (searcher.pair.policy, searcher.pair.prm)
+    digests = [host.digest_of(one, records) for one in pair if one]
     settings = [str(searcher.config), args.method, args.seed, args.batch_size, args.max_shapes]
-    write_resumable(
-        args.out, [digests, settings, args.tensor, jax.__version__, jax.default_backend()], lines
-    )
+    key = [digests, settings, args.tensor, jax.__version__, jax.default_backend()]
+    write_resumable(args.out, key, lines)
     _report(args, searcher)
     return 0
 
 
-def _report(args: argparse.Namespace, searcher: Searcher) -> None:
+def _report(args: argparse.Namespace, searcher: host.Searcher) -> None:
     """Says what the answers file holds, and what this run spent."""
     answers: list[Any] = [row.value for row in read_rows(args.out)]
     flags = Counter(flag for answer in answers for flag in answer["flags"])

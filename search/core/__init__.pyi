@@ -6,9 +6,12 @@ from .beam import beam_search as beam_search
 from .beam import begin as begin
 from .beam import finish as finish
 from .beam import searching as searching
+from .config import GUIDED as GUIDED
+from .config import METHODS as METHODS
 from .config import MOST_TOKENS as MOST_TOKENS
 from .config import Aggregate as Aggregate
 from .config import Execution as Execution
+from .config import Method as Method
 from .config import SchemaUse as SchemaUse
 from .config import SearchConfig as SearchConfig
 from .interfaces import Lanes as Lanes

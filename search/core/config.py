@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
 
-import jax
 from annotated_types import Ge, Gt, Le
-from jax import Array
 
 from toolprm_jax.grammar import Kind
 
@@ -15,6 +13,11 @@ Aggregate = Literal["last", "min", "mean", "product"]
 Explore = Literal["sample", "distinct", "likeliest"]
 SchemaUse = Literal["ignore", "prune", "strict"]
 GrammarUse = Literal["free", "strict"]
+Method = Literal["greedy", "sample", "token_beam", "majority_vote", "best_of_n", "fine_grained"]
+METHODS: tuple[Method, ...] = get_args(Method)
+GUIDED: tuple[Method, ...] = ("best_of_n", "fine_grained")  # those that ask a reward model
+Scalar = Any  # a float, or float32[]; named so that options are read without importing JAX
+DYNAMIC = ("temperature", "top_p", "beta")  # the leaves of a `SearchConfig`
 
 
 # XLA ends the process where the size of an array overflows, so sizes are bounded before it.
@@ -89,13 +92,13 @@ class SearchConfig:
     beam_width: Annotated[int, Ge(1), Le(_WIDEST)] = 4
     probe_width: Annotated[int, Ge(0), Le(_WIDEST)] = 0
     explore: Explore = "sample"
-    temperature: Annotated[Array | float, Ge(0)] = 0.8
+    temperature: Annotated[Scalar, Ge(0)] = 0.8
     top_k: Annotated[int, Ge(0)] = 0
-    top_p: Annotated[Array | float, Gt(0), Le(1)] = 1.0
+    top_p: Annotated[Scalar, Gt(0), Le(1)] = 1.0
     schema: SchemaUse = "ignore"
     grammar: GrammarUse = "free"
     aggregate: Aggregate = "min"
-    beta: Array | float = 0.0
+    beta: Scalar = 0.0
     early_stop: bool = True
     max_decisions: Annotated[int, Ge(1), Le(MOST_TOKENS)] = 32
     max_step_tokens: Annotated[int, Ge(1), Le(MOST_TOKENS)] = 64
@@ -105,11 +108,3 @@ class SearchConfig:
     stop_kinds: tuple[int, ...] = tuple(Kind)
     trace: bool = False
     execution: Execution = field(default_factory=Execution)
-
-
-_DYNAMIC = ("temperature", "top_p", "beta")
-jax.tree_util.register_dataclass(
-    SearchConfig,
-    data_fields=_DYNAMIC,
-    meta_fields=[each.name for each in fields(SearchConfig) if each.name not in _DYNAMIC],
-)

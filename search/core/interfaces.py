@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
 
+import jax
 from jax import Array
 
 from ..grammar import Grammar, Rules
+from .config import DYNAMIC, SearchConfig
 
 Cache = Any  # what a model keeps per query: a pytree of arrays
 LaneState = Any  # what a model keeps of each lane: a pytree of arrays [R, W, ...]
+
+# Here rather than where it is defined, which commands import for their options without JAX.
+jax.tree_util.register_dataclass(
+    SearchConfig,
+    data_fields=DYNAMIC,
+    meta_fields=[each.name for each in fields(SearchConfig) if each.name not in DYNAMIC],
+)
 
 
 class Status(IntEnum):

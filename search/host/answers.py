@@ -14,9 +14,8 @@ from toolprm_jax.grammar import PartialCall, parse_calls, tables
 from toolprm_jax.records import Call, Record
 from toolprm_jax.tokens import Codec, Granularity
 
-from ..core import SearchOutput, Status, Trace
+from ..core import Method, SearchOutput, Status, Trace
 from ..decoder import Prompts
-from ..methods import Method
 from ..report import write_search_picture
 from .confidence import By, confidence
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from toolprm_jax.progress import Progress
 from toolprm_jax.records import DataError, Record
 
-from ..core import SearchConfig
-from ..methods import Method
+from ..core import Method, SearchConfig
 from .answers import Answer
 from .searcher import Searcher, Spent
 

@@ -19,10 +19,10 @@ from toolprm_jax.model import Completion, StepScore, param_shardings, score_roll
 from toolprm_jax.progress import Progress
 from toolprm_jax.records import DataError, Record, Tool, query_record
 
-from ..core import SearchConfig, SearchOutput, is_strict
+from ..core import GUIDED, METHODS, Method, SearchConfig, SearchOutput, is_strict
 from ..decoder import Models
 from ..grammar import Rules
-from ..methods import GUIDED, METHODS, Method, method_config
+from ..methods import method_config
 from .answers import Answer, answer_of
 from .batches import Batch, length_bucket, make_batches, record_keys
 from .closing import shortest_closing

@@ -11,8 +11,7 @@ import numpy as np
 from toolprm_jax.records import Call
 from toolprm_jax.tokens import Codec
 
-from ..core import SearchOutput, Status
-from ..methods import Method
+from ..core import Method, SearchOutput, Status
 from .answers import calls_of as calls_in
 
 

@@ -22,9 +22,8 @@ from toolprm_jax.command import Parser, add_format, command, whole_number
 from toolprm_jax.records import DataError, Record, check_folder_place, write_jsonl
 from toolprm_jax.toolworld import masked_corpus
 
-from ..core import Execution, SearchConfig
+from ..core import Execution, Method, SearchConfig
 from ..host import Answer, MethodRun, Searcher, flag_counts, load_pair, read_queries, run_methods
-from ..methods import Method
 from ..report import bootstrap_interval, paired_bootstrap, results_table, write_results
 
 COMPARED: tuple[Method, ...] = ("greedy", "best_of_n", "fine_grained")

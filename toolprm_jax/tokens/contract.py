@@ -8,14 +8,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, get_args
-
-from transformers import AddedToken, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Literal, get_args
 
 from ..grammar import Kind
 from ..records import DataError, parse_json
 from .prompts import get_template
 from .vocabulary import vocabulary_hash
+
+if TYPE_CHECKING:  # half a second that commands need only to read a tokenizer
+    from transformers import PreTrainedTokenizerBase
 
 CONTRACT_FILE = "toolprm_contract.json"
 LABEL_TOKENS = ("-", "+")  # in the order of the labels 0 and 1
@@ -150,6 +151,8 @@ def add_marker_tokens(tokenizer: PreTrainedTokenizerBase, contract: Contract) ->
     Raises:
       ContractError: the tokenizer would give them other ids.
     """
+    from transformers import AddedToken
+
     new = [
         AddedToken(token, special=True, normalized=False)
         for token, token_id in zip(MARKER_TOKENS, contract.marker_ids, strict=True)

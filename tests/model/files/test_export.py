@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-import toolprm_jax.model.files.export as export
+import toolprm_jax.model.files.hub as hub
 from toolprm_jax.grammar.dresses import tables
 from toolprm_jax.grammar.runner import run
 from toolprm_jax.grammar.types import Kind
-from toolprm_jax.model.files.export import CARD_FILE, export_model, main
+from toolprm_jax.model.files.export import main
+from toolprm_jax.model.files.hub import CARD_FILE, export_model
 from toolprm_jax.model.files.loading import LoadedModel, load, origin_of
 from toolprm_jax.model.files.sums import SUMS_FILE
 from toolprm_jax.model.score import score_completion
@@ -62,8 +63,8 @@ def test_the_card_says_where_the_model_comes_from(exported: Path, prm: LoadedMod
     assert "base_model" not in card
     assert "license" not in card
     contract = prm.codec.contract
-    assert prompt_text(export._EXAMPLE, prm.codec.template) in card
-    known = export.model_card(contract, origin_of("embedded:prm"))
+    assert prompt_text(hub._EXAMPLE, prm.codec.template) in card
+    known = hub.model_card(contract, origin_of("embedded:prm"))
     assert '\nbase_model: "HuggingFaceTB/SmolLM2-135M-Instruct"\n' in known
     assert '\nlicense: "apache-2.0"\n' in known
     given = origin_of("embedded:prm", "me/mine", "mit")
@@ -80,14 +81,14 @@ def test_everyone_may_read_what_is_exported(exported: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from toolprm_jax.model.files import export, hf, load
+from toolprm_jax.model.files import hf, hub, load
 
 def killed(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
 setattr(*{"weights": (hf, "save_tensors"), "contract": (hf.Contract, "save"),
-          "card": (export, "model_card")}[sys.argv[1]], killed)
-export.export_model(Path(sys.argv[3]), load(sys.argv[2]), "float32")
+          "card": (hub, "model_card")}[sys.argv[1]], killed)
+hub.export_model(Path(sys.argv[3]), load(sys.argv[2]), "float32")
 """
 
 

@@ -6,7 +6,6 @@ from .checkpoint import decoder_of_run as decoder_of_run
 from .checkpoint import newest_valid as newest_valid
 from .checkpoint import read_run as read_run
 from .checkpoint import write_manifest as write_manifest
-from .export import write_adapter as write_adapter
 from .gguf import smollm2_file as smollm2_file
 from .hf import CONFIG_FILE as CONFIG_FILE
 from .hf import INDEX_FILE as INDEX_FILE
@@ -15,6 +14,7 @@ from .hf import save_model as save_model
 from .hf import stored_shapes as stored_shapes
 from .hf_config import config_from_hf as config_from_hf
 from .hf_config import config_to_hf as config_to_hf
+from .hub import write_adapter as write_adapter
 from .loading import LoadedModel as LoadedModel
 from .loading import Weights as Weights
 from .loading import load as load
