@@ -171,7 +171,7 @@ def parser() -> Parser:
         type=_steps,
         default=range(0),
         metavar="FIRST:LAST",
-        help="writes a jax.profiler trace of these steps to WORKDIR/profile",
+        help="writes a jax.profiler trace of these steps to WORKDIR/profile (default: of none)",
     )
     add_plan(out, "a step", "--config.init")
     return out
