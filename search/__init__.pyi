@@ -17,6 +17,7 @@ from .grammar import make_grammar as make_grammar
 from .grammar import make_schema as make_schema
 from .grammar import make_strict as make_strict
 from .host import Answer as Answer
+from .host import Engine as Engine
 from .host import ModelPair as ModelPair
 from .host import Searcher as Searcher
 from .host import record_keys as record_keys

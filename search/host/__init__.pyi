@@ -2,6 +2,7 @@ from .answers import Answer as Answer
 from .answers import flag_counts as flag_counts
 from .batches import make_batches as make_batches
 from .batches import record_keys as record_keys
+from .engine import Engine as Engine
 from .pair import ModelPair as ModelPair
 from .pair import dtype_for as dtype_for
 from .pair import load_pair as load_pair

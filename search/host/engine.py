@@ -24,6 +24,8 @@ from jax import Array
 from toolprm_jax.records import DataError, Record
 
 from ..core import (
+    GUIDED,
+    Method,
     SearchConfig,
     SearchOutput,
     Setup,
@@ -39,7 +41,7 @@ from ..core import (
 )
 from ..decoder import MEMORY, Models, Packed, Prompts, empty_cache, join_cache
 from ..grammar import ENGINE_SIZE, Rules, StrictSize, compile_tools, fits, make_strict
-from ..methods import GUIDED, Method, method_config
+from ..methods import method_config
 from .answers import Answer, answer_of
 from .batches import record_keys
 from .closing import shortest_closing
