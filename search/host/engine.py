@@ -12,9 +12,8 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,23 +22,8 @@ from jax import Array
 
 from toolprm_jax.records import DataError, Record
 
-from ..core import (
-    GUIDED,
-    Method,
-    SearchConfig,
-    SearchOutput,
-    Setup,
-    State,
-    advance,
-    begin,
-    choose,
-    finish,
-    is_strict,
-    release,
-    restart,
-    searching,
-)
-from ..decoder import MEMORY, Models, Packed, Prompts, empty_cache, join_cache
+from ..core import GUIDED, Method, SearchConfig, SearchOutput, is_strict
+from ..decoder import Packed, Prompts
 from ..grammar import ENGINE_SIZE, Rules, StrictSize, compile_tools, fits, make_strict
 from ..methods import method_config
 from .answers import Answer, answer_of
@@ -48,92 +32,9 @@ from .closing import shortest_closing
 from .packing import Forest, merged, pack
 from .pair import ModelPair
 from .programs import Programs
+from .rows import Held, Joining, empty_rows, give_up, go_on, join, outcome
 
 _SMALLEST = 128  # tokens of a packed row; the others are this times 2, 4, ...
-
-
-class Held(NamedTuple):
-    """What lives on the device, B rows."""
-
-    state: State
-    keys: Array  # key[B]
-    rules: Rules | None
-    temperature: Array  # float32[B]
-    top_p: Array  # float32[B]
-
-
-class Joining(NamedTuple):
-    """Queries that join, as the device takes them."""
-
-    packed: Packed
-    rows: Array  # int32[B], the row of each, those that there are first
-    count: Array  # int32[]
-    fresh: Array  # bool[B], rows that get a new query
-    roots: Array  # int32[B], last tokens of prompts
-    keys: Array  # the others as in `Held`
-    rules: Rules | None
-    temperature: Array
-    top_p: Array
-
-
-def _setup(models: Models, rules: Rules | None) -> Setup:
-    parts = (models.policy, models.prm, MEMORY, models.grammar, models.params)
-    return Setup(*parts, (None, None), rules)
-
-
-def _with(config: SearchConfig, held: Held) -> SearchConfig:
-    return replace(config, temperature=held.temperature, top_p=held.top_p)
-
-
-@partial(jax.jit, donate_argnames="held")
-def _join(models: Models, held: Held, new: Joining, config: SearchConfig) -> Held:
-    """Prompts into caches, and their queries into the search."""
-    state, params = held.state, models.params
-    new_ones = (new.keys, new.rules, new.temperature, new.top_p)
-    keys, rules, *drawn = choose(new.fresh, new_ones, held[1:])
-    into = (new.packed, new.rows, new.count)
-    cache = join_cache(models.policy.model, params[0], state.walk.cache, *into)
-    reward = state.reward_cache
-    if models.prm is not None:
-        reward = join_cache(models.prm.model, params[1], reward, *into)
-    state = state._replace(walk=state.walk._replace(cache=cache), reward_cache=reward)
-    state = restart(_setup(models, rules), state, new.fresh, new.roots, config)
-    return Held(state, keys, rules, *drawn)
-
-
-@partial(jax.jit, donate_argnames="held")
-def _advance(models: Models, held: Held, rounds: Array, config: SearchConfig) -> tuple[Held, Array]:
-    """Goes on; and which queries are still being searched for, bool[B]."""
-    config = _with(config, held)
-    state = advance(_setup(models, held.rules), held.keys, config, held.state, rounds)
-    return held._replace(state=state), searching(state, config, models.prm is not None)
-
-
-@partial(jax.jit, donate_argnames="held")
-def _release(models: Models, held: Held, rows: Array, config: SearchConfig) -> Held:
-    setup = _setup(models, held.rules)
-    return held._replace(state=release(setup, held.state, rows, config))
-
-
-@jax.jit
-def _finish(models: Models, held: Held, config: SearchConfig) -> SearchOutput:
-    return finish(held.state, config, models.prm is not None)
-
-
-@jax.jit
-def _empty(models: Models, config: SearchConfig, rules: Rules | None, like: Array) -> Held:
-    """Rows without queries; `like` is int32[B, T]."""
-    batch, longest = like.shape
-    caches = [
-        one and empty_cache(one.model, batch, longest, config.pool_size)
-        for one in (models.policy, models.prm)
-    ]
-    parts = (models.policy, models.prm, MEMORY, models.grammar, models.params)
-    setup = Setup(*parts, (caches[0], caches[1]), rules)
-    state = begin(setup, like[:, 0], config)
-    state = release(setup, state, jnp.ones(batch, bool), config)
-    ones = jnp.ones(batch)
-    return Held(state, jax.random.split(jax.random.key(0), batch), rules, ones, ones)
 
 
 @dataclass
@@ -203,14 +104,14 @@ class Engine:
         self._nothing = self._rules(_nobody())
         rules = jax.tree.map(lambda leaf: jnp.repeat(leaf, rows, axis=0), self._nothing)
         inputs = (self._models, self._config, rules, like)
-        self.bytes = _bytes(jax.eval_shape(_empty, *inputs)) + _bytes(self._models)
+        self.bytes = _bytes(jax.eval_shape(empty_rows, *inputs)) + _bytes(self._models)
         room = _memory()
         if self.bytes > room:
             raise DataError(
                 f"engine: {rows} rows of {longest} tokens take {self.bytes / 1e9:.1f} GB with the "
                 f"models, the device has {room / 1e9:.1f} GB; expected fewer or shorter rows"
             )
-        self._held: Held = _empty(*inputs)
+        self._held: Held = empty_rows(*inputs)
 
     def submit(
         self,
@@ -258,7 +159,7 @@ class Engine:
         self._rows[row] = None
         which = jnp.arange(len(self._rows)) == row
         inputs = (self._models, self._held, which, self._config)
-        self._held = self._run("release", _release, *inputs)
+        self._held = self._run("release", give_up, *inputs)
         return True
 
     @property
@@ -272,12 +173,12 @@ class Engine:
         if not any(self._rows):
             return {}
         inputs = (self._models, self._held, jnp.int32(self._rounds), self._config)
-        self._held, going = self._run("advance", _advance, *inputs)
+        self._held, going = self._run("advance", go_on, *inputs)
         going = jax.device_get(going)
         done = [row for row, query in enumerate(self._rows) if query and not going[row]]
         if not done:
             return {}
-        output = self._run("finish", _finish, self._models, self._held, self._config)
+        output = self._run("finish", outcome, self._models, self._held, self._config)
         return dict(self._answers(jax.device_get(output), done))
 
     def run(self, records: Iterable[Record], *, seed: int = 0) -> Iterator[tuple[int, Answer]]:
@@ -308,10 +209,10 @@ class Engine:
             self._join(self._joining(empty, [], []))
         nobody = jnp.zeros(len(self._rows), bool)
         inputs = (self._models, self._held)
-        self._held = self._run("release", _release, *inputs, nobody, self._config)
+        self._held = self._run("release", give_up, *inputs, nobody, self._config)
         inputs = (self._models, self._held, jnp.int32(self._rounds), self._config)
-        self._held, _ = self._run("advance", _advance, *inputs)
-        self._run("finish", _finish, self._models, self._held, self._config)
+        self._held, _ = self._run("advance", go_on, *inputs)
+        self._run("finish", outcome, self._models, self._held, self._config)
         if is_strict(self._config):
             nobody, dress = _nobody(), self.pair.policy.codec.template.dress
             shortest_closing(self.pair.grammar, self._nothing, 0, nobody, b"", dress)
@@ -387,7 +288,7 @@ class Engine:
 
     def _join(self, new: Joining) -> None:
         name = f"join {new.packed.tokens.shape[0]}"
-        self._held = self._run(name, _join, self._models, self._held, new, self._config)
+        self._held = self._run(name, join, self._models, self._held, new, self._config)
 
     def _answers(self, output: SearchOutput, done: list[int]) -> Iterator[tuple[int, Answer]]:
         """The answers of rows that are done, which are free from now on."""

@@ -1,4 +1,4 @@
-"""The program in docs/search.md runs and does what it says."""
+"""The programs in docs/search.md run and do what they say."""
 
 from __future__ import annotations
 
@@ -7,11 +7,31 @@ from pathlib import Path
 
 import pytest
 
+from search.host.pair import ModelPair
+from search.host.searcher import Searcher
+from toolprm_jax.toolworld.masked import masked_corpus
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
+def program(word: str) -> str:
+    """The one program with a word in it."""
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "search.md").read_text(), re.DOTALL)
+    (found,) = (block for block in blocks if word in block)
+    return found
+
+
+def test_queries_join_an_engine(
+    models: ModelPair, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Searcher, "load", lambda *names: Searcher(models))
+    record = next(iter(masked_corpus(5, "heldout", 1)))
+    exec(compile(program("Engine"), "docs/search.md", "exec"), {"record": record})
+    assert re.fullmatch(r"0 \(.*\)\n", capsys.readouterr().out)
+
+
 def test_a_users_own_models_are_searched(capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "search.md").read_text(), re.DOTALL)
+    block = program("class Policy")
     exec(compile(block, "docs/search.md", "exec"), {"__name__": "__main__"})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2

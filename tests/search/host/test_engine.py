@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from search.core.config import Execution, SearchConfig
-from search.grammar.strict_compile import StrictSize
+from search.grammar.strict_tables import ENGINE_SIZE
 from search.host import engine as engines
 from search.host.answers import Answer
 from search.host.engine import Engine
@@ -117,7 +117,7 @@ def test_one_that_goes_away_leaves_its_row_to_others(
 
 
 def test_a_seed_is_the_querys_own(engine: Engine, records: list[Record]) -> None:
-    numbers = [engine.submit(records[2], seed=seed) for seed in (0, 1, 0)]
+    numbers = [engine.submit(records[2], seed=seed, temperature=5.0) for seed in (0, 1, 0)]
     found: dict[int, Answer] = {}
     while sum(engine.load):
         found |= engine.step()
@@ -129,7 +129,7 @@ def test_a_seed_is_the_querys_own(engine: Engine, records: list[Record]) -> None
 def test_temperature_and_top_p_are_the_querys_own(
     models: ModelPair, engine: Engine, records: list[Record]
 ) -> None:
-    wanted = [{"temperature": 0.0}, {"temperature": 1.5, "top_p": 0.7}, {}]
+    wanted = [{"temperature": 0.0}, {"temperature": 5.0, "top_p": 0.7}, {}]
     numbers = [engine.submit(records[4], **each) for each in wanted]
     found: dict[int, Answer] = {}
     while sum(engine.load):
@@ -146,7 +146,7 @@ def test_what_has_no_room_is_refused_with_the_numbers(
     long = Record("long", ({"role": "user", "content": "word " * 700},), (), None)
     with pytest.raises(DataError, match=r"the prompt has \d+ tokens, the engine takes 512"):
         engine.submit(long)
-    tight = Engine(models, CONFIG, rows=1, longest=128, tools_size=StrictSize(levels=4, ways=1))
+    tight = Engine(models, CONFIG, rows=1, longest=128, tools_size=ENGINE_SIZE._replace(shapes=1))
     with pytest.raises(DataError, match="more than the engine takes"):
         tight.submit(replace(records[1], id="r"))
     with pytest.raises(DataError, match="expected schema ignore or strict"):

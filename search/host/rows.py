@@ -1,0 +1,113 @@
+"""The engine's rows on the device, and the programs that run over them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from ..core import (
+    SearchConfig,
+    SearchOutput,
+    Setup,
+    State,
+    advance,
+    begin,
+    choose,
+    finish,
+    release,
+    restart,
+    searching,
+)
+from ..decoder import MEMORY, Models, Packed, empty_cache, join_cache
+from ..grammar import Rules
+
+
+class Held(NamedTuple):
+    """What lives on the device, B rows."""
+
+    state: State
+    keys: Array  # key[B]
+    rules: Rules | None
+    temperature: Array  # float32[B]
+    top_p: Array  # float32[B]
+
+
+class Joining(NamedTuple):
+    """Queries that join, as the device takes them."""
+
+    packed: Packed
+    rows: Array  # int32[B], the row of each, those that there are first
+    count: Array  # int32[]
+    fresh: Array  # bool[B], rows that get a new query
+    roots: Array  # int32[B], last tokens of prompts
+    keys: Array  # the others as in `Held`
+    rules: Rules | None
+    temperature: Array
+    top_p: Array
+
+
+def _setup(models: Models, rules: Rules | None) -> Setup:
+    parts = (models.policy, models.prm, MEMORY, models.grammar, models.params)
+    return Setup(*parts, (None, None), rules)
+
+
+def _with(config: SearchConfig, held: Held) -> SearchConfig:
+    return replace(config, temperature=held.temperature, top_p=held.top_p)
+
+
+@partial(jax.jit, donate_argnames="held")
+def join(models: Models, held: Held, new: Joining, config: SearchConfig) -> Held:
+    """Prompts into caches, and their queries into the search."""
+    state, params = held.state, models.params
+    new_ones = (new.keys, new.rules, new.temperature, new.top_p)
+    keys, rules, *drawn = choose(new.fresh, new_ones, held[1:])
+    into = (new.packed, new.rows, new.count)
+    cache = join_cache(models.policy.model, params[0], state.walk.cache, *into)
+    reward = state.reward_cache
+    if models.prm is not None:
+        reward = join_cache(models.prm.model, params[1], reward, *into)
+    state = state._replace(walk=state.walk._replace(cache=cache), reward_cache=reward)
+    state = restart(_setup(models, rules), state, new.fresh, new.roots, config)
+    return Held(state, keys, rules, *drawn)
+
+
+@partial(jax.jit, donate_argnames="held")
+def go_on(models: Models, held: Held, rounds: Array, config: SearchConfig) -> tuple[Held, Array]:
+    """Goes on; and which queries are still being searched for, bool[B]."""
+    config = _with(config, held)
+    state = advance(_setup(models, held.rules), held.keys, config, held.state, rounds)
+    return held._replace(state=state), searching(state, config, models.prm is not None)
+
+
+@partial(jax.jit, donate_argnames="held")
+def give_up(models: Models, held: Held, rows: Array, config: SearchConfig) -> Held:
+    """Ends the searches of rows bool[B]."""
+    setup = _setup(models, held.rules)
+    return held._replace(state=release(setup, held.state, rows, config))
+
+
+@jax.jit
+def outcome(models: Models, held: Held, config: SearchConfig) -> SearchOutput:
+    """What has been found so far, of every row."""
+    return finish(held.state, config, models.prm is not None)
+
+
+@jax.jit
+def empty_rows(models: Models, config: SearchConfig, rules: Rules | None, like: Array) -> Held:
+    """Rows without queries; `like` is int32[B, T]."""
+    batch, longest = like.shape
+    caches = [
+        one and empty_cache(one.model, batch, longest, config.pool_size)
+        for one in (models.policy, models.prm)
+    ]
+    parts = (models.policy, models.prm, MEMORY, models.grammar, models.params)
+    setup = Setup(*parts, (caches[0], caches[1]), rules)
+    state = begin(setup, like[:, 0], config)
+    state = release(setup, state, jnp.ones(batch, bool), config)
+    ones = jnp.ones(batch)
+    return Held(state, jax.random.split(jax.random.key(0), batch), rules, ones, ones)
