@@ -125,8 +125,10 @@ def draw_allowed(
         return jnp.zeros(logits.shape, bool)
 
     # What is likeliest together can only be told of the allowed tokens.
-    filtered = jnp.any(jnp.asarray(config.top_p) < 1.0) | (config.top_k > 0)
-    refused = jax.lax.cond(filtered, everything, nothing, asking)
+    filtered = jnp.asarray(config.top_p).reshape(-1) < 1.0
+    filtered = jnp.broadcast_to(filtered | (config.top_k > 0), asking.shape)
+    refused = jax.lax.cond(jnp.any(filtered), everything, nothing, asking & filtered)
+    refused &= filtered[:, None]  # whoever needs no filter draws as it does beside its like
 
     def draw(state: _Carry) -> _Carry:
         number, _, refused, tokens, settled = state

@@ -214,8 +214,14 @@ class Engine:
         self._held, _ = self._run("advance", go_on, *inputs)
         self._run("finish", outcome, self._models, self._held, self._config)
         if is_strict(self._config):
-            nobody, dress = _nobody(), self.pair.policy.codec.template.dress
-            shortest_closing(self.pair.grammar, self._nothing, 0, nobody, b"", dress)
+            self._closing(_nobody(), b"")
+
+    def _closing(self, record: Record, text: bytes) -> bytes | None:
+        """What ends a completion that ran against a limit."""
+        # Tables of the query's own size are read faster than the rows'.
+        rules = make_strict([record]) if self._config.schema == "strict" else None
+        dress = self.pair.policy.codec.template.dress
+        return shortest_closing(self.pair.grammar, rules, 0, record, text, dress)
 
     def _rules(self, record: Record) -> Rules | None:
         """The tools of one query as arrays, on the host."""
@@ -301,11 +307,8 @@ class Engine:
             assert query is not None
             self._rows[row] = None
 
-            def close(text: bytes, query: _Query = query) -> bytes | None:
-                dress = codec.template.dress
-                return shortest_closing(
-                    self.pair.grammar, query.rules, 0, query.record, text, dress
-                )
+            def close(text: bytes, record: Record = query.record) -> bytes | None:
+                return self._closing(record, text)
 
             ending = close if is_strict(self._config) else None
             mine = (query.record, self.method, output, row, prompts, judge, ending)

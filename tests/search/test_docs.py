@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import search
+from search.core.config import Execution, SearchConfig
+from search.host.engine import Engine
 from search.host.pair import ModelPair
 from search.host.searcher import Searcher
 from toolprm_jax.toolworld.masked import masked_corpus
@@ -25,6 +29,13 @@ def test_queries_join_an_engine(
     models: ModelPair, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Searcher, "load", lambda *names: Searcher(models))
+    config = SearchConfig(num_beams=1, beam_width=2, execution=Execution(pass_sizes=1))
+
+    def smaller(pair: ModelPair, config_: SearchConfig, **sizes: int) -> Engine:
+        assert sizes == {"rows": 8, "longest": 512}
+        return Engine(pair, replace(config, schema=config_.schema), rows=1, longest=256)
+
+    monkeypatch.setattr(search, "Engine", smaller)
     record = next(iter(masked_corpus(5, "heldout", 1)))
     exec(compile(program("Engine"), "docs/search.md", "exec"), {"record": record})
     assert re.fullmatch(r"0 \(.*\)\n", capsys.readouterr().out)
