@@ -82,9 +82,10 @@ def test_every_method_has_the_adapter() -> None:
     base, adapter = trained(LORA)
     plain, model = Decoder(CONFIG), with_lora(CONFIG, LORA)
     merged, params = merge(base, adapter, LORA), with_adapter(base, adapter, LORA, "float32")
-    ids, positions, _ = tokens()
+    ids, positions, exits = tokens()
     caches: list[Any] = [
-        m.apply(p, ids, method="prefill") for m, p in ((plain, merged), (model, params))
+        m.apply(p, ids, positions, exits, method="prefill")
+        for m, p in ((plain, merged), (model, params))
     ]
     for a, b in zip(*caches, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
