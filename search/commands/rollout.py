@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 from annotated_types import Ge
 
 from toolprm_jax.command import Parser, add_fields, check_files, command, number, whole_number
@@ -14,8 +13,8 @@ from toolprm_jax.progress import shown
 from toolprm_jax.records import write_resumable
 from toolprm_jax.tokens import TEMPLATES
 
+from .. import host
 from ..core import Execution
-from ..host import digest_of, read_queries, rollouts
 from .options import MOST_ROWS, MOST_TOKENS, add_devices, add_records, load_spread
 
 
@@ -53,7 +52,9 @@ def parser() -> Parser:
 
 def _rollout(args: argparse.Namespace) -> int:
     check_files({"model": args.model, "records": args.records}, {"out": args.out})
-    records = read_queries(args.records, args.format, args.limit)
+    import jax  # not for --help
+
+    records = host.read_queries(args.records, args.format, args.limit)
     policy = load_spread(args.model, args, args.template)
     options: dict[str, Any] = {
         "count": args.num,
@@ -67,10 +68,10 @@ def _rollout(args: argparse.Namespace) -> int:
     }
 
     def lines(skip: int) -> Iterator[dict[str, Any]]:
-        rest = rollouts(policy, records, skip=skip, max_lanes=args.max_lanes, **options)
+        rest = host.rollouts(policy, records, skip=skip, max_lanes=args.max_lanes, **options)
         return shown(rest, len(records), "record", done=skip)
 
-    key = [digest_of(policy, records), options, jax.__version__, jax.default_backend()]
+    key = [host.digest_of(policy, records), options, jax.__version__, jax.default_backend()]
     write_resumable(args.out, key, lines)
     return 0
 
