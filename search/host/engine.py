@@ -33,6 +33,7 @@ from .packing import Forest, merged, pack
 from .pair import ModelPair
 from .programs import Programs
 from .rows import Held, Joining, empty_rows, give_up, go_on, join, outcome
+from .vote import VOTES
 
 _SMALLEST = 128  # tokens of a packed row; the others are this times 2, 4, ...
 
@@ -58,6 +59,7 @@ class Engine:
 
     Attributes:
       programs: what was compiled; after `warm_up` nothing is.
+      bytes: that the rows and the models take.
       prompt_tokens: of all queries that joined so far.
       run_tokens: that were run for them, padding included.
     """
@@ -179,7 +181,10 @@ class Engine:
         if not done:
             return {}
         output = self._run("finish", outcome, self._models, self._held, self._config)
-        return dict(self._answers(jax.device_get(output), done))
+        output = jax.device_get(output)
+        if vote := VOTES.get(self.method):
+            output = vote(output, self.pair.policy.codec)
+        return dict(self._answers(output, done))
 
     def run(self, records: Iterable[Record], *, seed: int = 0) -> Iterator[tuple[int, Answer]]:
         """Answers records as they get done, with the place of each.
@@ -227,8 +232,8 @@ class Engine:
         """The tools of one query as arrays, on the host."""
         if self._config.schema != "strict":
             return None
-        if not fits(compile_tools(record).size, self._tools_size):
-            size = compile_tools(record).size
+        size = compile_tools(record).size
+        if not fits(size, self._tools_size):
             raise DataError(
                 f"record {record.id!r}: tools: {size} is more than the engine takes, "
                 f"{self._tools_size}"

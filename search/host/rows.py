@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,9 +51,9 @@ class Joining(NamedTuple):
     top_p: Array
 
 
-def _setup(models: Models, rules: Rules | None) -> Setup:
+def _setup(models: Models, rules: Rules | None, caches: tuple[Any, Any] = (None, None)) -> Setup:
     parts = (models.policy, models.prm, MEMORY, models.grammar, models.params)
-    return Setup(*parts, (None, None), rules)
+    return Setup(*parts, caches, rules)
 
 
 def _with(config: SearchConfig, held: Held) -> SearchConfig:
@@ -105,8 +105,7 @@ def empty_rows(models: Models, config: SearchConfig, rules: Rules | None, like: 
         one and empty_cache(one.model, batch, longest, config.pool_size)
         for one in (models.policy, models.prm)
     ]
-    parts = (models.policy, models.prm, MEMORY, models.grammar, models.params)
-    setup = Setup(*parts, (caches[0], caches[1]), rules)
+    setup = _setup(models, rules, (caches[0], caches[1]))
     state = begin(setup, like[:, 0], config)
     state = release(setup, state, jnp.ones(batch, bool), config)
     ones = jnp.ones(batch)

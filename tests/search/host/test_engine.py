@@ -143,6 +143,16 @@ def test_a_seed_is_the_querys_own(engine: Engine, records: list[Record]) -> None
     assert first.cost != second.cost
 
 
+def test_a_method_that_votes_has_its_vote_counted(
+    engine: Engine, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def last(output: Any, codec: Any) -> Any:
+        return output._replace(score=np.full_like(output.score, 7.0))
+
+    monkeypatch.setitem(engines.VOTES, "fine_grained", last)
+    assert answered(engine, [(records[1], {})])[0].score == 7.0
+
+
 def test_temperature_and_top_p_are_the_querys_own(engine: Engine, records: list[Record]) -> None:
     """Beside others as alone; zero takes the likeliest, whatever the seed."""
     wanted = [{"temperature": 0.0}, {"temperature": 5.0, "top_p": 0.7}, {"temperature": 5.0}]
