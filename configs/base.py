@@ -71,6 +71,7 @@ def lm_config() -> ConfigDict:
     config.objective = "lm"
     config.data.records_share = 1.0  # share of the items that are records; the others are corpus
     config.data.seed = 0  # of the corpus
+    config.data.split = "train"  # tools of the corpus; "taught": two thirds of them
     config.data.groups = 1_000_000  # of the corpus, which has no end
     config.data.masked = 0.67  # share of the groups whose names are masked
     return config

@@ -199,7 +199,7 @@ def build_source(config: Config, codec: Codec, *, heldout: bool) -> Source:
     corpus = ToolworldSource(
         codec,
         seed=data.seed,
-        split="heldout" if heldout else "train",
+        split="heldout" if heldout else data.split,
         groups=data.eval_items if heldout else data.groups,
         group_size=data.group_size,
         row_length=data.row_length,

@@ -106,6 +106,18 @@ def first_rows(counts: Array, width: int) -> Array:
     return jnp.cumsum(rows) - rows
 
 
+def _rows_of(first: Array, rows: int, counts: Array, width: int) -> Rows:
+    """Some rows of the queries' lists; those behind the last are not active."""
+    starts = first_rows(counts, width)
+    ends = starts + -(-counts // width)
+    number = first + jnp.arange(rows, dtype=jnp.int32)
+    queries = jnp.minimum(jnp.searchsorted(ends, number, side="right"), counts.shape[0] - 1)
+    piece = (number - starts[queries])[:, None]
+    places = piece * width + jnp.arange(width, dtype=jnp.int32)[None, :]
+    active = (number < ends[-1])[:, None] & (places < counts[queries][:, None])
+    return Rows(first, queries, places, active)
+
+
 def in_passes(
     run: Callable[[Rows, Cache, Carry], tuple[Lanes, LaneState, Carry]],
     memory: Memory,
@@ -137,26 +149,20 @@ def in_passes(
 
     Source: our choice.
     """
-    starts = first_rows(counts, width)
-    ends = starts + -(-counts // width)
-    batch, total = counts.shape[0], together(ends[-1], execution.in_step)
+    batch, total = counts.shape[0], together(jnp.sum(-(-counts // width)), execution.in_step)
     most = min(batch * -(-longest // width), max(execution.max_lanes // width, 1))
     sizes = buckets(most, _FEWEST_ROWS, execution.pass_sizes)
 
     def one(rows: int, first: Array, cache: Cache, carry: Carry) -> Any:
-        number = first + jnp.arange(rows, dtype=jnp.int32)
-        queries = jnp.minimum(jnp.searchsorted(ends, number, side="right"), batch - 1)
-        piece = (number - starts[queries])[:, None]
-        places = piece * width + jnp.arange(width, dtype=jnp.int32)[None, :]
-        active = (number < ends[-1])[:, None] & (places < counts[queries][:, None])
-        lanes, own, carry = run(Rows(first, queries, places, active), cache, carry)
+        passed = _rows_of(first, rows, counts, width)
+        lanes, own, carry = run(passed, cache, carry)
 
         def widened(array: Array, value: int = 0) -> Array:
             more = ((0, most - rows), *[(0, 0)] * (array.ndim - 1))
             return jnp.pad(array, more, constant_values=value)
 
         size = lanes.ancestors.shape[2]
-        stored = (widened(queries), widened(lanes.slots, size), jax.tree.map(widened, own))
+        stored = (widened(passed.queries), widened(lanes.slots, size), jax.tree.map(widened, own))
         return first + rows, carry, stored
 
     branches = [partial(one, rows) for rows in sizes]

@@ -128,6 +128,81 @@ def group(walkers: Walkers) -> Groups:
     return Groups(take(jnp.cumsum(leads, axis=1) - 1, first), leaders, counts)
 
 
+def _keys_of(keys: Array, walk: Walk, queries: Array, chosen: Array) -> Array:
+    """Keys of this token for walkers int32[N, M] of queries int32[N]."""
+
+    def fold(key: Array, walker: Array, step: Array) -> Array:
+        return jax.random.fold_in(jax.random.fold_in(key, walker), step)
+
+    per_query = jax.vmap(fold, in_axes=(None, 0, None))
+    return jax.vmap(per_query)(keys[queries], chosen, walk.step[queries])
+
+
+class _Stand(NamedTuple):
+    """Where the lanes of a pass stand."""
+
+    lanes: Lanes
+    chosen: Array  # int32[R, W], the walker that leads each lane
+    readers: Readers  # [R, W]
+
+
+def _stand(walk: Walk, groups: Groups, rows: Rows, in_step: str) -> _Stand:
+    """The lanes of a pass: one of each group of its rows."""
+    pool, walkers, queries = walk.pool, walk.walkers, rows.queries
+    batch, width = walkers.nodes.shape
+    leaders = groups.leaders[queries[:, None], jnp.minimum(rows.places, width - 1)]
+    chosen = jnp.where(rows.active, leaders, 0)
+    at = (queries[:, None], chosen)
+    slots = walkers.nodes[at]
+    here = (queries[:, None], slots)
+    lanes = make_lanes(
+        batch, queries, slots, pool.tokens[here], pool.depths[here], walkers.paths[at],
+        rows.active, in_step,
+    )  # fmt: skip
+    tracker = jax.tree.map(lambda array: array[at], walkers.tracker)
+    return _Stand(lanes, chosen, Readers(tracker, jnp.broadcast_to(queries[:, None], at[1].shape)))
+
+
+def _best(
+    setup: Setup, keys: Array, walk: Walk, stand: _Stand, logits: Array, config: SearchConfig,
+    children: Children,
+) -> Children:  # fmt: skip
+    """The children with those of a pass's walkers: the likeliest, or by Gumbel top-k."""
+    queries, chosen, active = stand.lanes.queries, stand.chosen, stand.lanes.active
+    likely = logits
+    if is_strict(config):
+        mask = read_all(setup, stand.readers, active, config.execution.in_step)
+        likely = jnp.where(mask, logits, -jnp.inf)
+    own = of_lanes(config, stand.readers.queries)
+    drawn = tempered(likely, own.temperature, own.top_k, own.top_p)
+    ranks = jax.tree.map(lambda array: array[queries[:, None], chosen], walk.ranks)
+    noise = None
+    if config.explore == "distinct":
+        gumbel = partial(jax.random.gumbel, shape=logits.shape[-1:])
+        noise = jax.vmap(jax.vmap(gumbel))(_keys_of(keys, walk, queries, chosen))
+    _, width, fan_out = children.tokens.shape
+    found = best_children(logits, drawn, ranks, noise, fan_out)
+    places = (queries[:, None], jnp.where(active, chosen, width))
+    return jax.tree.map(lambda old, new: old.at[places].set(new, mode="drop"), children, found)
+
+
+def _independent(
+    setup: Setup, keys: Array, walk: Walk, stand: _Stand, logits: Array, config: SearchConfig,
+    children: Children, lane: Array,
+) -> Children:  # fmt: skip
+    """The children with one of each walker whose lane, counted within the pass, is in it."""
+    flat = logits.reshape(-1, logits.shape[-1])
+    active = walk.walkers.status == Status.ACTIVE
+    served = active & (lane >= 0) & (lane < flat.shape[0])
+    lane = jnp.clip(lane, 0, flat.shape[0] - 1)
+    drawn = draw_independent(
+        setup, walk.walkers.tracker, keys, flat, stand.readers, lane, served, config
+    )
+    picked = flat[lane, drawn] - jax.nn.logsumexp(flat, axis=-1)[lane]
+    found = children._replace(tokens=drawn[..., None], log_probs=picked[..., None])
+    return choose(served, found, children)
+
+
 def draw(
     setup: Setup, keys: Array, walk: Walk, groups: Groups, config: SearchConfig
 ) -> tuple[Cache, Children, Array]:
@@ -137,74 +212,28 @@ def draw(
       The cache with the lanes stored; per walker K tokens, one where draws are independent, else
       the likeliest ones or those of Gumbel top-k; and the number of passes, int32[].
     """
-    pool, walkers, execution = walk.pool, walk.walkers, config.execution
-    batch, width = walkers.nodes.shape
+    execution = config.execution
+    batch, width = walk.walkers.nodes.shape
     banned = jnp.where(setup.grammar.allowed, 0.0, -jnp.inf)
     independent = config.explore == "sample"
     fan_out = 1 if independent else min(width, banned.shape[0])
     lane_width = min(execution.lane_width, width)
     lane = first_rows(groups.counts, lane_width)[:, None] * lane_width + groups.lane
     everyone = jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32)[None, :], (batch, width))
-
-    def keys_of(queries: Array, chosen: Array) -> Array:
-        """Keys of walkers int32[n, m] of queries int32[n]."""
-
-        def fold(key: Array, walker: Array, step: Array) -> Array:
-            return jax.random.fold_in(jax.random.fold_in(key, walker), step)
-
-        per_query = jax.vmap(fold, in_axes=(None, 0, None))
-        return jax.vmap(per_query)(keys[queries], chosen, walk.step[queries])
-
-    own_keys = keys_of(jnp.arange(batch), everyone) if independent else None
+    # Outside of the passes, for they are the same in each.
+    own_keys = _keys_of(keys, walk, jnp.arange(batch), everyone) if independent else keys
 
     def run(rows: Rows, cache: Cache, children: Children) -> tuple[Lanes, LaneState, Children]:
-        queries = rows.queries
-        chosen = jnp.where(
-            rows.active, groups.leaders[queries[:, None], jnp.minimum(rows.places, width - 1)], 0
-        )
-        at = (queries[:, None], chosen)
-        slots = walkers.nodes[at]
-        here = (queries[:, None], slots)
-        lanes = make_lanes(
-            batch, queries, slots, pool.tokens[here], pool.depths[here], walkers.paths[at],
-            rows.active, execution.in_step,
-        )  # fmt: skip
+        stand = _stand(walk, groups, rows, execution.in_step)
         with jax.named_scope(POLICY):
-            logits, own = setup.policy.expand(setup.params[0], cache, lanes)
+            logits, own = setup.policy.expand(setup.params[0], cache, stand.lanes)
         logits = logits + banned[None, None]
-        likely = logits
-        stands = Readers(
-            jax.tree.map(lambda array: array[at], walkers.tracker),
-            jnp.broadcast_to(queries[:, None], chosen.shape),
-        )
-        if is_strict(config) and not independent:
-            mask = read_all(setup, stands, rows.active, execution.in_step)
-            likely = jnp.where(mask, logits, -jnp.inf)
-        if own_keys is None:
-            own_config = of_lanes(config, stands.queries)
-            filters = (own_config.temperature, own_config.top_k, own_config.top_p)
-            allowed = tempered(likely, *filters)
-            mine = jax.tree.map(lambda array: array[at], walk.ranks)
-            noise = None
-            if config.explore == "distinct":
-                gumbel = partial(jax.random.gumbel, shape=banned.shape)
-                noise = jax.vmap(jax.vmap(gumbel))(keys_of(queries, chosen))
-            found = best_children(logits, allowed, mine, noise, fan_out)
-            places = (queries[:, None], jnp.where(rows.active, chosen, width))
-            children = jax.tree.map(
-                lambda old, new: old.at[places].set(new, mode="drop"), children, found
-            )
-            return lanes, own, children
-        flat = logits.reshape(-1, logits.shape[-1])
-        mine = lane - rows.first * lane_width
-        served = (walkers.status == Status.ACTIVE) & (mine >= 0) & (mine < flat.shape[0])
-        mine = jnp.clip(mine, 0, flat.shape[0] - 1)
-        drawn = draw_independent(
-            setup, walkers.tracker, own_keys, flat, stands, mine, served, config
-        )
-        picked = flat[mine, drawn] - jax.nn.logsumexp(flat, axis=-1)[mine]
-        found = children._replace(tokens=drawn[..., None], log_probs=picked[..., None])
-        return lanes, own, choose(served, found, children)
+        passed = (setup, own_keys, walk, stand, logits, config, children)
+        if independent:
+            children = _independent(*passed, lane - rows.first * lane_width)
+        else:
+            children = _best(*passed)
+        return stand.lanes, own, children
 
     empty = jnp.zeros((batch, width, fan_out))
     nothing = Children(empty.astype(jnp.int32), empty, Ranks(empty, empty - jnp.inf))
@@ -321,6 +350,40 @@ def stop(
     return walkers, flags
 
 
+def _under_way(walk: Walk) -> Array:
+    """Queries with a walker that is still growing, bool[B]."""
+    return jnp.any(walk.walkers.status == Status.ACTIVE, axis=1)
+
+
+def _grow(setup: Setup, keys: Array, walk: Walk, config: SearchConfig) -> Walk:
+    """Every active walker grows by one token."""
+    going = _under_way(walk)
+    computed = jnp.sum(walk.walkers.status == Status.ACTIVE, axis=1)
+    groups = group(walk.walkers)
+    cache, children, passes = draw(setup, keys, walk, groups, config)
+    if config.explore == "sample":
+        tokens, log_probs = children.tokens[..., 0], children.log_probs[..., 0]
+    else:
+        walk, tokens, log_probs = spread(walk, children, config)
+    appended = append(setup.grammar, walk, tokens, log_probs, setup.schema)
+    walkers, flags = stop(setup.grammar, walk, appended, tokens, log_probs, config)
+    costs = walk.costs
+    costs = costs._replace(
+        policy_tokens=costs.policy_tokens + groups.counts,
+        policy_passes=costs.policy_passes + going * passes,
+        unshared_policy_tokens=costs.unshared_policy_tokens + computed,
+        pool_high_water=jnp.maximum(costs.pool_high_water, appended.pool.used),
+    )
+    return walk._replace(
+        step=walk.step + going,
+        pool=appended.pool,
+        cache=cache,
+        walkers=walkers,
+        costs=costs,
+        flags=flags,
+    )
+
+
 def walk_on(setup: Setup, keys: Array, walk: Walk, config: SearchConfig) -> Walk:
     """Runs walkers to their next boundaries, token by token, until enough queries have arrived.
 
@@ -338,48 +401,17 @@ def walk_on(setup: Setup, keys: Array, walk: Walk, config: SearchConfig) -> Walk
     depends on (key, walker, token index) alone, so walkers are independent and neither lane, pass,
     patience nor batch changes what is drawn.
     """
-
-    def under_way(walk: Walk) -> Array:
-        return jnp.any(walk.walkers.status == Status.ACTIVE, axis=1)
-
-    def body(walk: Walk) -> Walk:
-        going = under_way(walk)
-        computed = jnp.sum(walk.walkers.status == Status.ACTIVE, axis=1)
-        groups = group(walk.walkers)
-        cache, children, passes = draw(setup, keys, walk, groups, config)
-        if config.explore == "sample":
-            tokens, log_probs = children.tokens[..., 0], children.log_probs[..., 0]
-        else:
-            walk, tokens, log_probs = spread(walk, children, config)
-        appended = append(setup.grammar, walk, tokens, log_probs, setup.schema)
-        walkers, flags = stop(setup.grammar, walk, appended, tokens, log_probs, config)
-        costs = walk.costs
-        costs = costs._replace(
-            policy_tokens=costs.policy_tokens + groups.counts,
-            policy_passes=costs.policy_passes + going * passes,
-            unshared_policy_tokens=costs.unshared_policy_tokens + computed,
-            pool_high_water=jnp.maximum(costs.pool_high_water, appended.pool.used),
-        )
-        return walk._replace(
-            step=walk.step + going,
-            pool=appended.pool,
-            cache=cache,
-            walkers=walkers,
-            costs=costs,
-            flags=flags,
-        )
-
-    started = jnp.sum(under_way(walk))
+    started = jnp.sum(_under_way(walk))
     # As many may still be under way at the end; one has arrived in any case.
     waiting = jnp.minimum(
         jnp.floor((1.0 - config.execution.patience) * started), jnp.maximum(started - 1, 0)
     )
 
     def going(walk: Walk) -> Array:
-        return together(jnp.int32(jnp.sum(under_way(walk)) > waiting), config.execution.in_step)
+        return together(jnp.int32(jnp.sum(_under_way(walk)) > waiting), config.execution.in_step)
 
     def step(state: tuple[Walk, Array]) -> tuple[Walk, Array]:
-        walk = body(state[0])
+        walk = _grow(setup, keys, state[0], config)
         return walk, going(walk)
 
     return jax.lax.while_loop(lambda state: state[1] > 0, step, (walk, going(walk)))[0]

@@ -294,13 +294,15 @@ def advance(
             count = count + here
         return index + 1, state, events, count
 
-    longest = jnp.max(lengths, initial=0)
+    def going(carry: tuple[Array, Tracker, Array, Array]) -> Array:
+        return jnp.any((carry[0] < lengths) & ~carry[1].dead)
+
     start = (
         jnp.int32(0),
         tracker,
         jnp.full((*shape, MAX_EVENTS), -1, jnp.int32),
         jnp.zeros(shape, jnp.int32),
     )
-    _, state, events, count = jax.lax.while_loop(lambda carry: carry[0] < longest, body, start)
+    _, state, events, count = jax.lax.while_loop(going, body, start)
     refused = (lengths < 0) | (count > MAX_EVENTS)
     return state._replace(mode=jnp.where(refused, 0, state.mode)), events

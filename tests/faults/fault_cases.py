@@ -79,6 +79,24 @@ def _metrics(path: Path) -> Any:
     return path.read_bytes() if path.parent.name == "model" else None
 
 
+def _untimed(path: Path) -> Any:
+    """Rows of a comparison, without what depends on the clock."""
+
+    def without(value: Any) -> Any:
+        if isinstance(value, list):
+            return [without(each) for each in value]
+        if isinstance(value, dict):
+            return {k: without(v) for k, v in value.items() if k != "seconds"}
+        return value
+
+    text = path.read_text()
+    return without(
+        [json.loads(line) for line in text.splitlines()]
+        if path.suffix == ".jsonl"
+        else json.loads(text)
+    )
+
+
 _FILES = ("--records", "{inputs}/records.jsonl")
 _FEW = ("--records", "{inputs}/few_records.jsonl")
 _BOTH = (*_FILES, "--rollouts", "{inputs}/rollouts.jsonl")
@@ -142,6 +160,17 @@ HEAVY = (
         ),
         ("tokenizer",),
         _metrics,
+    ),
+    Case(
+        "compare",
+        "search.studies.compare",
+        (
+            *("--policy", "{inputs}/policy", "--judges", "toolprm={inputs}/prm"),
+            *("--methods", "greedy", "best_of_n", "--sizes", "2x2", "--limit", "4"),
+            *("--batch-size", "2", "--runs", "{out}/runs", "--out", "{out}/table.json"),
+        ),
+        ("policy", "prm"),
+        _untimed,
     ),
 )
 CASES = {case.name: case for case in (*LIGHT, *HEAVY)}

@@ -27,10 +27,15 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 DAMAGES = ("flipped bit", "cut", "missing")
 
 
-def _environment() -> dict[str, str]:
+def _environment(programs: Path) -> dict[str, str]:
+    """Of a command; compiled programs are kept in a folder, which kills reach too."""
     kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     ours = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    return {**kept, **ours, "JAX_ENABLE_COMPILATION_CACHE": "false", "OMP_NUM_THREADS": "1"}
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(programs),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return {**kept, **ours, **cache, "OMP_NUM_THREADS": "1"}
 
 
 class Trial:
@@ -65,7 +70,7 @@ class Trial:
         done = subprocess.run(
             [sys.executable, *command],
             cwd=ROOT,
-            env=_environment(),
+            env=_environment(self._folder / "programs"),
             capture_output=True,
             text=True,
             check=False,
@@ -84,7 +89,7 @@ class Trial:
         with subprocess.Popen(
             [sys.executable, "-m", *self._command(self._inputs)],
             cwd=ROOT,
-            env=_environment(),
+            env=_environment(self._folder / "programs"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as process:

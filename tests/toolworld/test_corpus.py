@@ -96,6 +96,15 @@ def test_no_tool_is_in_both_splits_and_two_domains_are_held_out_whole():
     assert 0.2 < len(heldout) / len(names) < 0.3
 
 
+def test_the_training_tools_have_two_parts():
+    taught, unseen = tools("taught"), tools("unseen")
+    assert {*taught, *unseen} == {*tools("train")}
+    assert {*taught}.isdisjoint(unseen)
+    assert len(taught) in (2 * len(unseen), 2 * len(unseen) - 1, 2 * len(unseen) - 2)
+    shown = {tool.name for record in corpus(11, "unseen", 50) for tool in record.tools}
+    assert shown <= {spec.name for spec in unseen}
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_descriptions_are_short_and_share_a_word_with_every_phrasing(split):
     for spec in tools(split):
@@ -239,7 +248,7 @@ def test_records_depend_on_seed_split_and_index():
 
 
 def test_an_unknown_split_is_refused():
-    expected = "split: expected one of train, heldout, got 'test'"
+    expected = "split: expected one of train, heldout, taught, unseen, got 'test'"
     with pytest.raises(ValueError, match=expected):
         make_group(0, cast(Any, "test"), 0, 1)
 

@@ -13,7 +13,7 @@ from toolprm_jax.records import DataError
 from toolprm_jax.records.readers import read_records, record_to_json
 from toolprm_jax.records.writing import write_jsonl
 from toolprm_jax.toolworld.masked import masked_corpus
-from toolprm_jax.toolworld.variations import main, variations
+from toolprm_jax.toolworld.variations import main, part_of, variations
 
 RECORDS = list(masked_corpus(3, "train", 40))
 
@@ -87,3 +87,20 @@ def test_the_command_writes_what_it_is_asked_for(tmp_path: Path) -> None:
     assert written == list(variations(RECORDS, 2, masked=0.5, unanswerable=0.0, seed=4))
     ids = [json.loads(line)["id"] for line in out.read_text().splitlines()]
     assert ids == [f"{record.id}-{index}" for index in range(2) for record in RECORDS]
+
+
+def test_the_parts_share_no_tool_that_is_needed(tmp_path: Path) -> None:
+    source, every = tmp_path / "in.jsonl", []
+    write_jsonl(source, map(record_to_json, RECORDS))
+    needed: dict[str, set[str]] = {}
+    for part in ("taught", "unseen"):
+        out = tmp_path / f"{part}.jsonl"
+        command = ["--records", str(source), "--out", str(out), "--part", part]
+        assert main([*command, "--unanswerable", "0", "--masked", "0"]) == 0
+        found = list(read_records(out))
+        every += found
+        needed[part] = {gold.name for record in found for gold in record.answers or ()}
+        assert found
+    assert needed["taught"].isdisjoint(needed["unseen"])
+    both = [record for record in RECORDS if part_of(record) == "all"]
+    assert len(every) + len(both) == len(RECORDS)

@@ -33,16 +33,20 @@ BREAKS = ("Also, ", "Then ", "After that, ", "Next, ", "And ", "")
 
 @cache
 def tools(split: Split) -> tuple[ToolSpec, ...]:
-    """The tools of one split; no tool is in both.
+    """The tools of one split; none is in both "train" and "heldout".
 
     Args:
-      split: "train" or "heldout".
+      split: "train", "heldout"; or a part of "train": "unseen", every third of its tools, or
+        "taught", the others.
 
     Returns:
       Tool specifications, in a fixed order.
 
     Source: our choice.
     """
+    if split in ("taught", "unseen"):
+        every = enumerate(tools("train"))
+        return tuple(spec for index, spec in every if (index % 3 == 0) == (split == "unseen"))
     return tuple(spec for spec in ALL_TOOLS if spec.split == split)
 
 
@@ -154,7 +158,7 @@ def make_group(seed: int, split: Split, index: int, size: int) -> list[Record]:
 
     Args:
       seed: of the corpus.
-      split: "train" or "heldout".
+      split: as for `tools`.
       index: of the group in the corpus; groups are independent of each other.
       size: number of queries; a shorter group is a prefix of a longer one.
 

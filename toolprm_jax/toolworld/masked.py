@@ -22,7 +22,7 @@ def masked_group(seed: int, split: Split, index: int, size: int) -> list[Record]
 
     Args:
       seed: of the corpus and of the masks.
-      split: "train" or "heldout".
+      split: as for `corpus.tools`.
       index: of the group.
       size: number of queries.
     """
@@ -44,7 +44,7 @@ def training_group(seed: int, split: Split, index: int, size: int, masked: float
 
     Args:
       seed: of the corpus and of the masks.
-      split: "train" or "heldout".
+      split: as for `corpus.tools`.
       index: of the group.
       size: number of queries.
       masked: share of the groups that are masked.

@@ -11,7 +11,9 @@ from typing import Any, Literal, get_args
 
 from ..records import Tool
 
-Split = Literal["train", "heldout"]
+# "taught" and "unseen" are two parts of "train": a policy that is taught the one makes its own
+# mistakes on the other, from which a reward model learns.
+Split = Literal["train", "heldout", "taught", "unseen"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Sampler = Callable[[Random], tuple[Any, str]]
 

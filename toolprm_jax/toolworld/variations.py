@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
+import zlib
 from collections.abc import Iterator, Sequence
+from typing import Literal, get_args
 
 from annotated_types import Ge, Le
 
@@ -17,6 +20,22 @@ from ..records import DataError, Record, Tool, read_records, record_to_json, wri
 
 _MOST_FOREIGN = 3  # tools that are added
 _LOOKED_AT = 20  # records whose tools are tried
+
+
+Part = Literal["all", "taught", "unseen"]
+
+
+def part_of(record: Record) -> Part:
+    """The part whose tools answer a record: "all" where both parts are needed.
+
+    A third of all names of tools, and of the records without a call, is "unseen", see
+    `spec.Split`; which ones depends on the name alone.
+    """
+    keys = _needed(record) or {record.id}
+    unseen = {zlib.crc32(key.encode()) % 3 == 0 for key in keys}
+    if len(unseen) > 1:
+        return "all"
+    return "unseen" if unseen.pop() else "taught"
 
 
 def _needed(record: Record) -> frozenset[str]:
@@ -106,6 +125,10 @@ def variations(
 def _write(args: argparse.Namespace) -> int:
     check_files({f"records {path}": path for path in args.records}, {"out": args.out})
     records = [record for path in args.records for record in read_records(path)]
+    if args.part != "all":
+        every = len(records)
+        records = [record for record in records if part_of(record) == args.part]
+        print(f"{len(records)} of {every} records are {args.part}", file=sys.stderr)
     made = variations(
         records, args.passes, masked=args.masked, unanswerable=args.unanswerable, seed=args.seed
     )
@@ -120,6 +143,9 @@ def _parser() -> Parser:
     )
     share = number(float, Ge(0), Le(1))
     parser.add_argument("--records", nargs="+", required=True, help="records with gold")
+    parser.add_argument(
+        "--part", choices=get_args(Part), default="all", help="records whose tools are of a part"
+    )
     parser.add_argument("--passes", type=whole_number(1), default=1, help="times each record comes")
     parser.add_argument("--masked", type=share, default=0.5, help="share with masked names")
     parser.add_argument("--unanswerable", type=share, default=0.2, help="share with a twin")
