@@ -147,7 +147,8 @@ def undecided(beams: Beams, config: SearchConfig, guided: bool) -> Array:
     only_falls = not guided or config.aggregate in ("min", "product")
     if config.early_stop and only_falls:
         # The beams are in order, and none rises that has yet to finish.
-        live &= (beams.status[:, 0] != Status.FINISHED) | (config.beta < 0)
+        finished = jnp.cumprod(beams.status == Status.FINISHED, axis=1)
+        live &= (jnp.sum(finished, axis=1) < config.answers) | (config.beta < 0)
     return live
 
 

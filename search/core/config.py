@@ -16,8 +16,9 @@ GrammarUse = Literal["free", "strict"]
 Method = Literal["greedy", "sample", "token_beam", "majority_vote", "best_of_n", "fine_grained"]
 METHODS: tuple[Method, ...] = get_args(Method)
 GUIDED: tuple[Method, ...] = ("best_of_n", "fine_grained")  # those that ask a reward model
-Scalar = Any  # a float, or float32[]; named so that options are read without importing JAX
-DYNAMIC = ("temperature", "top_p", "beta")  # the leaves of a `SearchConfig`
+Scalar = Any  # a number, or an array of one; named so that options are read without importing JAX
+# The leaves of a `SearchConfig`.
+DYNAMIC = ("temperature", "top_p", "beta", "answers", "token_limit")
 
 
 # XLA ends the process where the size of an array overflows, so sizes are bounded before it.
@@ -52,7 +53,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How to search: a pytree whose leaves are temperature, top_p and beta.
+    """How to search: a pytree whose leaves are temperature, top_p, beta, answers and token_limit.
 
     All else is static: a search is compiled for it. It is hashable as long as its leaves are.
 
@@ -65,7 +66,7 @@ class SearchConfig:
         without replacement (arXiv:1903.06059); "likeliest": the M likeliest partial sequences
         after each token, which is beam search inside the decision.
       temperature: of the policy; 0 takes the likeliest token. On one device it may differ by query,
-        float32[B], and so may top_p.
+        float32[B], and so may top_p, answers and token_limit.
       top_k: only the k likeliest tokens are drawn, and those as likely as the k-th; 0 for all.
       top_p: only the likeliest tokens are drawn that together have this probability (after
         temperature and top_k), and those as likely as the last of them; 1 for all.
@@ -75,9 +76,11 @@ class SearchConfig:
         "free" is the paper's.
       aggregate: how a beam's score comes from those of its decisions.
       beta: weight of the policy's log-probability in a guided beam's score; 0 is the paper's.
-      early_stop: whether a query ends once its best beam is finished, where no other can overtake
-        it: a score by "min" or "product" and a log-probability only fall. The answer is the same,
-        the beams behind it may be unfinished.
+      early_stop: whether a query ends once its best beams are finished, where no other can overtake
+        them: a score by "min" or "product" and a log-probability only fall. The answers are the
+        same, the beams behind them may be unfinished.
+      answers: how many beams must be finished for that.
+      token_limit: limit of a completion, in tokens, below max_tokens.
       max_decisions: limit of decisions.
       max_step_tokens: limit of one decision, in tokens.
       max_tokens: limit of a completion, in tokens.
@@ -100,6 +103,8 @@ class SearchConfig:
     aggregate: Aggregate = "min"
     beta: Scalar = 0.0
     early_stop: bool = True
+    answers: Scalar = 1
+    token_limit: Scalar = MOST_TOKENS
     max_decisions: Annotated[int, Ge(1), Le(MOST_TOKENS)] = 32
     max_step_tokens: Annotated[int, Ge(1), Le(MOST_TOKENS)] = 64
     max_tokens: Annotated[int, Ge(1), Le(MOST_TOKENS)] = 192

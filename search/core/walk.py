@@ -324,7 +324,8 @@ def stop(
     whole = jnp.any(events == Kind.TOTAL_FINISH, axis=-1)
     going = moves & ~appended.tracker.dead
     depths = take(appended.pool.depths, jnp.where(moves, slots, walkers.nodes))
-    too_long = going & ~whole & (depths >= config.max_tokens)
+    most = jnp.minimum(config.max_tokens, jnp.asarray(config.token_limit)).reshape(-1, 1)
+    too_long = going & ~whole & (depths >= most)
     too_far = going & ~at_boundary & (walkers.lengths + 1 >= limit) & ~too_long
     broken = moves & (appended.tracker.dead | (ended & ~at_boundary))
     dead = appended.lost | broken | too_long | too_far

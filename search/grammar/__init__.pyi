@@ -5,7 +5,9 @@ from .strict_compile import NEEDS as NEEDS
 from .strict_compile import StrictSize as StrictSize
 from .strict_compile import compile_tools as compile_tools
 from .strict_state import NOT_OPEN as NOT_OPEN
+from .strict_tables import ANY_CALLS as ANY_CALLS
 from .strict_tables import ENGINE_SIZE as ENGINE_SIZE
+from .strict_tables import CallCounts as CallCounts
 from .strict_tables import StrictTables as StrictTables
 from .strict_tables import fits as fits
 from .strict_tables import make_strict as make_strict

@@ -10,7 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from toolprm_jax.grammar import MAX_DEPTH, Place, Site, Tables
+from toolprm_jax.grammar import (
+    EVENT2_SHIFT,
+    EVENT_SHIFT,
+    FIELD_MASK,
+    MAX_DEPTH,
+    MODE_MASK,
+    Kind,
+    Place,
+    Site,
+    Tables,
+)
 
 from .strict_compile import MOST
 from .strict_nodes import ARRAY, BOUNDLESS, FALSE, NULL, NUMBER, OBJECT, STRING, TRUE
@@ -47,6 +57,7 @@ class StrictModes(NamedTuple):
     roles: Array  # int32[modes]
     places: Array  # int32[modes], where in a string
     kinds: Array  # int32[257], type of the value that starts with a byte, -1 for none
+    may_end: Array  # bool[modes], whether the list has ended, or can without another call
 
 
 class Strict(NamedTuple):
@@ -70,7 +81,43 @@ def strict_modes(tables: Tables) -> StrictModes:
     kinds = np.full(257, -1, np.int32)
     for symbols, kind in _FIRST_BYTES.items():
         kinds[list(symbols)] = kind
-    return StrictModes(*jax.device_put((roles, places, kinds)))
+    return StrictModes(*jax.device_put((roles, places, kinds, _may_end(tables, roles))))
+
+
+def _may_end(tables: Tables, roles: np.ndarray) -> np.ndarray:
+    """Modes in or after which the list can end without another call being begun, bool[modes]."""
+    entries = np.asarray(tables.transitions, np.int32).reshape(3, len(roles), -1)
+    targets = entries & MODE_MASK
+    finish = Kind.TOTAL_FINISH + 1
+    events = (entries >> EVENT_SHIFT & FIELD_MASK, entries >> EVENT2_SHIFT & FIELD_MASK)
+    ends = (events[0] == finish) | (events[1] == finish)
+    begins = (roles[targets] == Role.CALL) & (roles[None, :, None] != Role.CALL)
+    follows = (targets != tables.dead) & ~begins
+    found = np.zeros(len(roles), bool)
+    found[[*tables.accepting, tables.done]] = True
+    while True:
+        more = np.any((ends | found[targets]) & follows, axis=(0, 2))
+        if np.array_equal(more | found, found):
+            return found
+        found |= more
+
+
+def counts_fit(
+    modes: StrictModes, tables: StrictTables, rows: Array, calls: Array, mode: Array, ends: Array
+) -> Array:
+    """Whether as many calls may have been begun, bool[...].
+
+    Args:
+      modes: from `strict_modes`.
+      tables: of B queries.
+      rows: int32[...], the query of each.
+      calls: int32[...], begun so far.
+      mode: int32[...], of the grammar, after a byte.
+      ends: bool[...], whether the byte ended the list.
+    """
+    least, most = tables.calls[rows, 0], tables.calls[rows, 1]
+    full = (calls >= most) & ~modes.may_end[mode]
+    return (calls <= most) & ~full & ~(ends & (calls < least))
 
 
 def new_strict(tables: StrictTables, shape: tuple[int, ...]) -> Strict:

@@ -32,6 +32,7 @@ class StrictTables(NamedTuple):
     tools: Array  # int32[B, T], nodes of the arguments
     frames: Array  # bool[B, levels], its width is how many containers are told apart
     ways: Array  # bool[B, ways], its width is how many readings are followed at once
+    calls: Array  # int32[B, 2], the fewest and the most in a list
 
 
 # A search compiles once for each of these: few, so that queries of all kinds share programs.
@@ -54,6 +55,10 @@ _WAYS = (1, 4, MOST_WAYS)
 LARGEST_SIZE = _SIZES[-1]._replace(levels=_LEVELS[-1], ways=_WAYS[-1])
 # What an engine has room for in each row: unions, and objects as deep as the grammar goes.
 ENGINE_SIZE = _SIZES[0]._replace(levels=_LEVELS[-1], ways=_WAYS[1])
+
+
+CallCounts = tuple[int, int]
+ANY_CALLS: CallCounts = (0, 1 << 20)
 
 
 def fits(size: StrictSize, into: StrictSize) -> bool:
@@ -106,12 +111,16 @@ def _bits(masks: Sequence[int], words: int) -> np.ndarray:
     ).reshape(len(masks), words)
 
 
-def make_strict(records: Sequence[Record], size: StrictSize | None = None) -> StrictTables:
+def make_strict(
+    records: Sequence[Record], size: StrictSize | None = None, calls: CallCounts = ANY_CALLS
+) -> StrictTables:
     """The tools of a batch of records.
 
     Args:
       records: B records.
       size: from `strict_size` of all records of the run; the batch's own if None.
+      calls: the fewest and the most that an answer may have; at least one needs a tool that can be
+        called.
 
     Raises:
       DataError: a record's tools are past the largest size.
@@ -149,4 +158,5 @@ def make_strict(records: Sequence[Record], size: StrictSize | None = None) -> St
     names = np.asarray([one.names for one in found], np.int32)
     arrays = (alternatives, choices, heights, shapes, masks, children, base, edges, reach, names)
     frames, ways = np.zeros((batch, size.levels), bool), np.zeros((batch, size.ways), bool)
-    return StrictTables(*jax.device_put((*arrays, tools, frames, ways)))
+    counts = np.tile(np.asarray(calls, np.int32), (batch, 1))
+    return StrictTables(*jax.device_put((*arrays, tools, frames, ways, counts)))

@@ -33,7 +33,16 @@ from toolprm_jax.tokens import Codec, byte_table
 
 from .check import Check, StringTables, check_byte, new_check, string_tables
 from .schema import HASH_FACTORS, Schema
-from .strict_state import Strict, StrictModes, free_text, is_trailing, new_strict, strict_modes
+from .strict_state import (
+    Role,
+    Strict,
+    StrictModes,
+    counts_fit,
+    free_text,
+    is_trailing,
+    new_strict,
+    strict_modes,
+)
 from .strict_step import strict_byte
 from .strict_tables import StrictTables
 
@@ -69,6 +78,7 @@ class Tracker(NamedTuple):
     stack: Array  # uint32[...]
     digest: Array  # uint32[..., 2], rolling hash of all bytes so far
     length: Array  # int32[...], bytes so far
+    calls: Array  # int32[...], calls begun so far
     check: Check | None = None  # where they stand in their schemas; None ignores these
     strict: Strict | None = None  # where they stand in their tools; None doesn't constrain them
 
@@ -185,9 +195,16 @@ def initial(grammar: Grammar, shape: tuple[int, ...], schema: Rules | None = Non
         stack=zeros.astype(jnp.uint32),
         digest=jnp.zeros((*shape, 2), jnp.uint32),
         length=zeros,
+        calls=zeros,
         check=new_check(schema, shape[1]) if isinstance(schema, Schema) else None,
         strict=new_strict(schema, shape) if isinstance(schema, StrictTables) else None,
     )
+
+
+def _ends(entry: Array) -> Array:
+    """Whether packed entries of the transitions end the list of calls, bool[...]."""
+    first, second = entry >> EVENT_SHIFT & FIELD_MASK, entry >> EVENT2_SHIFT & FIELD_MASK
+    return (first == Kind.TOTAL_FINISH + 1) | (second == Kind.TOTAL_FINISH + 1)
 
 
 def _step(
@@ -208,12 +225,16 @@ def _step(
     mode = jnp.where(push & (tracker.depth == MAX_DEPTH), 0, mode)
     pushed = tracker.stack << 1 | (op == OP_PUSH_ARRAY).astype(jnp.uint32)
     popped = tracker.stack >> 1
+    roles = grammar.strict.roles
+    begins = (roles[mode] == Role.CALL) & (roles[tracker.mode] != Role.CALL)
+    calls = tracker.calls + begins
     strict = tracker.strict
     if strict is not None and isinstance(schema, StrictTables) and queries is not None:
         modes, closes = (tracker.mode, mode), op == OP_POP
         strict, fits = strict_byte(
             grammar.strict, schema, queries, strict, symbol, modes, tracker.depth, context, closes
         )
+        fits &= counts_fit(grammar.strict, schema, queries, calls, mode, _ends(entry))
         mode = jnp.where(fits, mode, 0)
     factors = jnp.asarray(HASH_FACTORS, jnp.uint32)
     symbol_u32 = symbol.astype(jnp.uint32)[..., None]
@@ -238,6 +259,7 @@ def _step(
         stack=jnp.where(push, pushed, jnp.where(op == OP_POP, popped, tracker.stack)),
         digest=tracker.digest * factors.reshape((1,) * symbol.ndim + (2,)) + symbol_u32 + 1,
         length=tracker.length + 1,
+        calls=calls,
         check=check,
         strict=strict,
     )

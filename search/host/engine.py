@@ -24,7 +24,16 @@ from toolprm_jax.records import DataError, Record
 
 from ..core import GUIDED, Method, SearchConfig, SearchOutput, is_strict
 from ..decoder import Packed, Prompts
-from ..grammar import ENGINE_SIZE, Rules, StrictSize, compile_tools, fits, make_strict
+from ..grammar import (
+    ANY_CALLS,
+    ENGINE_SIZE,
+    CallCounts,
+    Rules,
+    StrictSize,
+    compile_tools,
+    fits,
+    make_strict,
+)
 from ..methods import method_config
 from .answers import Answer, answer_of
 from .batches import record_keys
@@ -32,7 +41,7 @@ from .closing import shortest_closing
 from .packing import Forest, merged, pack
 from .pair import ModelPair
 from .programs import Programs
-from .rows import Held, Joining, empty_rows, give_up, go_on, join, outcome
+from .rows import Held, Joining, Own, empty_rows, give_up, go_on, join, outcome
 from .vote import VOTES
 
 _SMALLEST = 128  # tokens of a packed row; the others are this times 2, 4, ...
@@ -47,8 +56,8 @@ class _Query:
     prompt: list[int]
     key: Array  # key[1]
     rules: Rules | None  # [1, ...]
-    temperature: float
-    top_p: float
+    calls: CallCounts
+    own: Own  # numbers
 
 
 class Engine:
@@ -122,6 +131,9 @@ class Engine:
         seed: int = 0,
         temperature: float | None = None,
         top_p: float | None = None,
+        answers: int = 1,
+        token_limit: int | None = None,
+        calls: CallCounts = ANY_CALLS,
     ) -> int:
         """Takes a query; `step` answers it.
 
@@ -130,22 +142,33 @@ class Engine:
           seed: with the record's id it fixes every draw.
           temperature: another than the configuration's.
           top_p: likewise.
+          answers: how many of the best beams are to be whole.
+          token_limit: tokens of a completion at most, where that is less than the configuration's.
+          calls: the fewest and the most in an answer, where the tools' schemas are strict.
 
         Returns:
           A number that the answer will come under.
 
         Raises:
-          DataError: the prompt is too long, or the tools too many.
+          DataError: the prompt is too long, the tools too many, or calls can't be counted.
         """
+        if calls != ANY_CALLS and self._config.schema != "strict":
+            raise DataError("calls: expected schema strict, which alone can count them")
         prompt = self.pair.policy.codec.prompt(record)
         most = min(self._longest, self.pair.policy.model.config.max_positions - 1)
         if len(prompt) > most:
             text = f"record {record.id!r}: the prompt has {len(prompt)} tokens"
             raise DataError(f"{text}, the engine takes {most}")
         key = record_keys(seed, [record])
-        warmth = float(self._config.temperature if temperature is None else temperature)
-        share = float(self._config.top_p if top_p is None else top_p)
-        query = _Query(next(self._numbers), record, prompt, key, self._rules(record), warmth, share)
+        config = self._config
+        own = Own(
+            config.temperature if temperature is None else temperature,
+            config.top_p if top_p is None else top_p,
+            answers,
+            config.max_tokens if token_limit is None else min(token_limit, config.max_tokens),
+        )
+        rules = self._rules(record, calls)
+        query = _Query(next(self._numbers), record, prompt, key, rules, calls, own)
         self._waiting.append(query)
         return query.number
 
@@ -219,16 +242,16 @@ class Engine:
         self._held, _ = self._run("advance", go_on, *inputs)
         self._run("finish", outcome, self._models, self._held, self._config)
         if is_strict(self._config):
-            self._closing(_nobody(), b"")
+            self._closing(_nobody(), ANY_CALLS, b"")
 
-    def _closing(self, record: Record, text: bytes) -> bytes | None:
+    def _closing(self, record: Record, calls: CallCounts, text: bytes) -> bytes | None:
         """What ends a completion that ran against a limit."""
         # Tables of the query's own size are read faster than the rows'.
-        rules = make_strict([record]) if self._config.schema == "strict" else None
+        rules = make_strict([record], calls=calls) if self._config.schema == "strict" else None
         dress = self.pair.policy.codec.template.dress
         return shortest_closing(self.pair.grammar, rules, 0, record, text, dress)
 
-    def _rules(self, record: Record) -> Rules | None:
+    def _rules(self, record: Record, calls: CallCounts = ANY_CALLS) -> Rules | None:
         """The tools of one query as arrays, on the host."""
         if self._config.schema != "strict":
             return None
@@ -238,7 +261,7 @@ class Engine:
                 f"record {record.id!r}: tools: {size} is more than the engine takes, "
                 f"{self._tools_size}"
             )
-        return jax.tree.map(np.asarray, make_strict([record], self._tools_size))
+        return jax.tree.map(np.asarray, make_strict([record], self._tools_size, calls))
 
     def _run(self, name: str, function: Any, *inputs: Any) -> Any:
         program, _ = self.programs.get(name, lambda: function.lower(*inputs))
@@ -279,9 +302,8 @@ class Engine:
         order[: len(rows)], fresh[rows] = rows, True
         roots[rows] = [query.prompt[-1] for query in chosen]
         by_row = dict(zip(rows, chosen, strict=True))
-        temperature, top_p = np.ones(total, np.float32), np.ones(total, np.float32)
-        temperature[rows] = [query.temperature for query in chosen]
-        top_p[rows] = [query.top_p for query in chosen]
+        owns = [by_row[row].own if row in by_row else Own(1.0, 1.0, 1, 1) for row in range(total)]
+        own = Own(*(jnp.asarray(column) for column in zip(*owns, strict=True)))
         nobody = jax.random.split(jax.random.key(0), 1)
         keys = [by_row[row].key if row in by_row else nobody for row in range(total)]
         rules = [by_row[row].rules if row in by_row else self._nothing for row in range(total)]
@@ -293,8 +315,7 @@ class Engine:
             jnp.asarray(roots),
             jnp.concatenate(keys),
             jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *rules),
-            jnp.asarray(temperature),
-            jnp.asarray(top_p),
+            own,
         )
 
     def _join(self, new: Joining) -> None:
@@ -312,8 +333,8 @@ class Engine:
             assert query is not None
             self._rows[row] = None
 
-            def close(text: bytes, record: Record = query.record) -> bytes | None:
-                return self._closing(record, text)
+            def close(text: bytes, query: _Query = query) -> bytes | None:
+                return self._closing(query.record, query.calls, text)
 
             ending = close if is_strict(self._config) else None
             mine = (query.record, self.method, output, row, prompts, judge, ending)

@@ -27,14 +27,22 @@ from ..decoder import MEMORY, Models, Packed, empty_cache, join_cache
 from ..grammar import Rules
 
 
+class Own(NamedTuple):
+    """What queries have of their own among the leaves of the configuration; of one, numbers."""
+
+    temperature: Any  # float32[B]
+    top_p: Any  # float32[B]
+    answers: Any  # int32[B]
+    token_limit: Any  # int32[B]
+
+
 class Held(NamedTuple):
     """What lives on the device, B rows."""
 
     state: State
     keys: Array  # key[B]
     rules: Rules | None
-    temperature: Array  # float32[B]
-    top_p: Array  # float32[B]
+    own: Own
 
 
 class Joining(NamedTuple):
@@ -47,8 +55,7 @@ class Joining(NamedTuple):
     roots: Array  # int32[B], last tokens of prompts
     keys: Array  # the others as in `Held`
     rules: Rules | None
-    temperature: Array
-    top_p: Array
+    own: Own
 
 
 def _setup(models: Models, rules: Rules | None, caches: tuple[Any, Any] = (None, None)) -> Setup:
@@ -57,23 +64,23 @@ def _setup(models: Models, rules: Rules | None, caches: tuple[Any, Any] = (None,
 
 
 def _with(config: SearchConfig, held: Held) -> SearchConfig:
-    return replace(config, temperature=held.temperature, top_p=held.top_p)
+    return replace(config, **held.own._asdict())
 
 
 @partial(jax.jit, donate_argnames="held")
 def join(models: Models, held: Held, new: Joining, config: SearchConfig) -> Held:
     """Prompts into caches, and their queries into the search."""
     state, params = held.state, models.params
-    new_ones = (new.keys, new.rules, new.temperature, new.top_p)
-    keys, rules, *drawn = choose(new.fresh, new_ones, held[1:])
+    keys, rules, own = choose(new.fresh, (new.keys, new.rules, new.own), held[1:])
     into = (new.packed, new.rows, new.count)
     cache = join_cache(models.policy.model, params[0], state.walk.cache, *into)
     reward = state.reward_cache
     if models.prm is not None:
         reward = join_cache(models.prm.model, params[1], reward, *into)
     state = state._replace(walk=state.walk._replace(cache=cache), reward_cache=reward)
+    config = replace(config, **own._asdict())
     state = restart(_setup(models, rules), state, new.fresh, new.roots, config)
-    return Held(state, keys, rules, *drawn)
+    return Held(state, keys, rules, own)
 
 
 @partial(jax.jit, donate_argnames="held")
@@ -108,5 +115,6 @@ def empty_rows(models: Models, config: SearchConfig, rules: Rules | None, like: 
     setup = _setup(models, rules, (caches[0], caches[1]))
     state = begin(setup, like[:, 0], config)
     state = release(setup, state, jnp.ones(batch, bool), config)
-    ones = jnp.ones(batch)
-    return Held(state, jax.random.split(jax.random.key(0), batch), rules, ones, ones)
+    ones, some = jnp.ones(batch), jnp.ones(batch, jnp.int32)
+    own = Own(ones, ones, some, some)
+    return Held(state, jax.random.split(jax.random.key(0), batch), rules, own)

@@ -89,12 +89,11 @@ def _untimed(path: Path) -> Any:
             return {k: without(v) for k, v in value.items() if k != "seconds"}
         return value
 
+    if path.suffix not in (".json", ".jsonl"):
+        return True  # a lock, or something left over
     text = path.read_text()
-    return without(
-        [json.loads(line) for line in text.splitlines()]
-        if path.suffix == ".jsonl"
-        else json.loads(text)
-    )
+    lines = text.splitlines() if path.suffix == ".jsonl" else [text]
+    return without([json.loads(line) for line in lines])
 
 
 _FILES = ("--records", "{inputs}/records.jsonl")

@@ -27,10 +27,16 @@ from strict_runs import (
 )
 
 from search.grammar.strict_compile import StrictSize, arguments_schema, compile_tools
-from search.grammar.strict_tables import LARGEST_SIZE, make_strict, rounded, strict_size
+from search.grammar.strict_tables import (
+    ANY_CALLS,
+    LARGEST_SIZE,
+    make_strict,
+    rounded,
+    strict_size,
+)
 from search.grammar.tracker import can_begin, grammar_from_pieces, initial
-from toolprm_jax.grammar.types import MAX_DEPTH
-from toolprm_jax.records.types import DataError, Record, Tool
+from toolprm_jax.grammar.types import MAX_DEPTH, Dress
+from toolprm_jax.records.types import Call, DataError, Record, Tool, spell_calls
 
 jsonschema = pytest.importorskip("jsonschema")
 # `STRICT_SCHEMAS=10000` walks through as many; the tests are content with a few hundred.
@@ -384,3 +390,27 @@ def test_the_first_bytes_of_a_value() -> None:
     tracker = initial(BYTES, (1,), tables)
     begins = np.flatnonzero(can_begin(BYTES, tables, tracker, jnp.zeros(1, jnp.int32))[0])
     assert bytes(begins.tolist()) == b"\t\n\r [`"
+
+
+@pytest.mark.parametrize("dress", ["list", "tool_call", "llama"])
+def test_calls_are_counted(dress: Dress) -> None:
+    pieces: list[bytes | None] = [*(bytes([byte]) for byte in range(256)), None]
+    grammar = grammar_from_pieces(pieces, 257, [END], dress)
+    written = [spell_calls([Call("f", {})] * count, dress) for count in range(4)]
+    texts = [[*text.encode(), END] for text in written]
+    longest = max(map(len, texts))
+    padded = jnp.asarray([text + [-1] * (longest - len(text)) for text in texts])
+    for least, most in ((0, 0), (1, 1), (0, 1), (2, 3), ANY_CALLS):
+        tables = make_strict([record_of(Tool("f", "", {}))] * 4, SIZE, (least, most))
+        died = died_at(grammar, tables, padded).tolist()
+        for count, (text, place) in enumerate(zip(texts, died, strict=True)):
+            if least <= count <= most:
+                assert place == -1, (least, most, count)
+            elif count < least:
+                assert place == len(text) - 2 + (dress != "list"), (least, most, count)
+            else:  # where the call too many becomes inevitable, or at its first byte
+                both = zip(texts[most], text, strict=False)
+                shared = next(i for i, (one, other) in enumerate(both) if one != other)
+                # Before a whole tag there is only text.
+                tag = len("<tool_call>") if dress == "tool_call" else 1
+                assert 0 <= place - shared <= tag, (least, most, count)

@@ -166,6 +166,21 @@ def test_temperature_and_top_p_are_the_querys_own(engine: Engine, records: list[
         same(together[0], other)
 
 
+def test_limits_and_the_number_of_answers_are_the_querys_own(
+    engine: Engine, records: list[Record], alone: list[Answer]
+) -> None:
+    wanted: list[dict[str, Any]] = [{"token_limit": 5}, {}, {"answers": 2}]
+    short, plain, both = answered(engine, [(records[4], each) for each in wanted])
+    same(plain, alone[4])
+    assert len(engine.pair.policy.codec.encode(short.text)) <= 5
+    assert "length_overflow" in short.flags
+    assert (both.text, both.score) == (plain.text, pytest.approx(plain.score))
+    assert both.cost["decisions"] >= plain.cost["decisions"]
+    loose = Engine(engine.pair, replace(CONFIG, schema="ignore"), rows=1, longest=256)
+    with pytest.raises(DataError, match="expected schema strict"):
+        loose.submit(records[1], calls=(1, 1))
+
+
 def test_what_has_no_room_is_refused_with_the_numbers(
     models: ModelPair, engine: Engine, records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
