@@ -116,7 +116,8 @@ _SEARCH = {
     "methods": {*_CORE, "decoder"},
     "report": set(),
     "host": _HOST,
-    "commands": {*_HOST, "host"},
+    "serve": {"grammar", "core", "host"},
+    "commands": {*_HOST, "host", "serve"},
     "studies": {*_HOST, "host"},
 }
 ARROWS = {"toolprm_jax": _LIBRARY, "search": _SEARCH}

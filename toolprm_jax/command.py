@@ -91,6 +91,9 @@ def _attributes(spec: Any) -> dict[str, str]:
     return {name: " ".join(text.split()).rstrip(".") for name, text in entries}
 
 
+INTERRUPTED = 130  # as a shell says it of a process that SIGINT ended
+
+
 def run_command(
     parser: Parser,
     body: Callable[[argparse.Namespace], int],
@@ -106,7 +109,8 @@ def run_command(
       others: receives the arguments that the parser doesn't know; an error if None.
 
     Returns:
-      The exit status: 2, after one line on standard error, for input that can't be used.
+      The exit status: 2, after one line on standard error, for input that can't be used; 130 for
+      Ctrl-C.
     """
     try:
         if others is None:
@@ -124,6 +128,9 @@ def run_command(
         if type(error).__name__ != "JaxRuntimeError":  # named, for commands without JAX
             raise
         reason = f"the device: {error}"
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     print(f"{parser.prog}: error: {printable(' '.join(reason.split()))}", file=sys.stderr)
     return 2
 

@@ -145,7 +145,12 @@ def _preemption() -> Iterator[Callable[[int], bool]]:
         yield multihost_utils.reached_preemption_sync_point
         return
     came: list[int] = []
-    previous = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+
+    def note(number: int, _: Any) -> None:
+        came.append(number)
+        _log.warning("SIGTERM: stopping after the steps under way, with a checkpoint")
+
+    previous = signal.signal(signal.SIGTERM, note)
     try:
         yield lambda step: bool(came)
     finally:
@@ -214,10 +219,8 @@ def run(
     resolved = json.loads(config.to_json_best_effort())
     files = RunFiles(decoder, resolved, codec.contract, codec.tokenizer, trainable.lora, base)
     with contextlib.ExitStack() as stack:
-        if jax.process_index() == 0:
-            if "://" not in str(root):  # buckets have no locks
-                stack.enter_context(sole_writer(root / "metrics.jsonl"))
-            write_whole(root / "train_config.json", json.dumps(resolved, indent=1) + "\n")
+        if jax.process_index() == 0 and "://" not in str(root):  # buckets have no locks
+            stack.enter_context(sole_writer(root / "metrics.jsonl"))
         checkpoints = Checkpoints(root / STEPS_FOLDER, files, config.keep, config.keep_best)
         # First in, last out: SIGTERM waits for the checkpoint under way too.
         preempted = stack.enter_context(_preemption())
@@ -233,6 +236,9 @@ def run(
             # What was left out before counts on.
             source.too_long.update(read_run(root / STEPS_FOLDER / str(step))["too_long"])
             _log.info("resumed at step %d", step)
+        # A run that is over stays what its config says.
+        if jax.process_index() == 0 and (step < config.steps or restored is None):
+            write_whole(root / "train_config.json", json.dumps(resolved, indent=1) + "\n")
         del params, frozen
         writers = _open_writers(stack, config, root, step)
         last: dict[str, float] = {}
@@ -240,6 +246,7 @@ def run(
         bar = stack.enter_context(
             tqdm(total=config.steps, initial=step, unit="step", mininterval=5.0)
         )
+        bar.set_postfix_str("compiling")
         under_way: Metrics = {}
         stop = False
         while step < config.steps and not stop:
@@ -257,6 +264,8 @@ def run(
             state, metrics = steps.train(state, batch)
             # One step runs while the next is made ready; the bar counts those that are over.
             jax.block_until_ready(under_way)
+            if under_way and "compiling" in bar.postfix:
+                bar.set_postfix_str("")
             bar.update(step - bar.n)
             under_way = metrics
             interval.add(metrics, counted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import difflib
 import importlib.util
 import inspect
 import logging
@@ -78,6 +79,15 @@ def load_config(name: str | Path) -> Config:
     return config
 
 
+def _keys(config: Any, before: str = "") -> list[str]:
+    """The keys of a config, those of its parts with dots."""
+    found: list[str] = []
+    for name, value in config.items():
+        inner = isinstance(value, ConfigDict)
+        found += _keys(value, f"{before}{name}.") if inner else [f"{before}{name}"]
+    return found
+
+
 def override(config: Config, setting: str) -> None:
     """Applies `--config.key=value` to a config; the value takes the type of the one it replaces.
 
@@ -90,7 +100,11 @@ def override(config: Config, setting: str) -> None:
     for parent in parents:
         node = node.get(parent) if isinstance(node, ConfigDict) else None
     if not equals or not isinstance(node, ConfigDict) or name not in node:
-        raise DataError(f"{setting}: expected --config.KEY=VALUE with a key of the config")
+        known = difflib.get_close_matches(key, _keys(config), n=3)
+        hint = f", such as {', '.join(known)}" if known else "; configs/base.py lists them"
+        raise DataError(
+            f"{setting}: expected --config.KEY=VALUE with a key of the config{hint}, found {key!r}"
+        )
     old = node[name]
     if isinstance(old, str):
         node[name] = text

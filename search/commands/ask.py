@@ -55,7 +55,10 @@ def _record(args: argparse.Namespace) -> Record:
         return host.read_queries(args.records, None, 1)[0]
     if not args.query or not args.tools:
         raise DataError("expected a query and --tools, or --records")
-    tools = read_json(Path(args.tools))
+    try:
+        tools = read_json(Path(args.tools))
+    except DataError as error:
+        raise DataError(f"{error}; expected one list of tools") from None
     if isinstance(tools, dict):
         tools = tools.get("tools", [tools])
     if not isinstance(tools, list):

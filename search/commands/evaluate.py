@@ -195,6 +195,13 @@ def summary(evaluation: Evaluation, metric: str, methods: Sequence[str]) -> dict
     }
 
 
+def _foreign(records: Sequence[Record], answers: Sequence[GivenAnswer]) -> int:
+    """Answers that call none but functions which their records don't list."""
+    listed = {record.id: {tool.name for tool in record.tools} for record in records}
+    named = [({call.name for call in a.calls}, listed.get(a.id)) for a in answers]
+    return sum(bool(called) and known is not None and not called & known for called, known in named)
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     check_files({"answers": args.answers, "records": args.records}, {"out": args.out})
     rejected: list[Problem] = []
@@ -215,7 +222,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     try:
         found = evaluate(records, answers)
     except DataError as error:
-        raise DataError(f"{error}; {rejected[0].reason}" if rejected else str(error)) from None
+        # What is wrong with the answers says more here than a bad record.
+        worst = sorted(rejected, key=lambda problem: problem.kind != "bad answer")
+        raise DataError(f"{error}; {worst[0].reason}" if worst else str(error)) from None
     problems = (*rejected, *found.problems)
     methods = sorted({answer.method for answer in answers if answer.method})
     result = summary(replace(found, problems=problems), args.metric, methods)
@@ -230,6 +239,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     for of in ("names", "arguments") if args.metric == "f1" else ():
         value, low, high = (result[f"f1_{of}{end}"] for end in ("", "_low", "_high"))
         print(f"F1 of {of}: {value:.4f} (95 % interval {low:.4f} to {high:.4f})")
+    if strange := _foreign(records, answers):
+        print(f"{strange} answers call functions that their records don't list: other records?")
     if found.unfinished:
         print(f"unfinished answers: {found.unfinished}")
     missing = sum(problem.kind == "missing" for problem in found.problems)

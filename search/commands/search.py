@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toolprm_jax.command import Parser, add_fields, add_plan, check_files, command, whole_number
+from toolprm_jax.progress import tell
 from toolprm_jax.records import DataError, check_folder_place, read_rows, write_resumable
 from toolprm_jax.tokens import TEMPLATES
 
@@ -130,14 +131,18 @@ def _search(args: argparse.Namespace) -> int:
     import jax
 
     guided = args.method in GUIDED
+    base = _config(args)
+    if not args.plan:
+        for name in ("records", "out"):
+            if getattr(args, name) is None:
+                raise DataError(f"--{name}: expected a file")
+        check_files({"records": args.records}, {})
     if guided and args.prm is None:
         raise DataError(f"--prm: expected a reward model for --method {args.method}")
-    base = _config(args)
     if args.plan:
         return _plan(args, base)
-    for name in ("records", "out"):
-        if getattr(args, name) is None:
-            raise DataError(f"--{name}: expected a file")
+    if args.prm is not None and not guided:
+        tell(f"--method {args.method} asks no reward model: --prm is not read")
     models = {"policy": args.policy, "prm": args.prm if guided else None}
     check_files({**models, "records": args.records}, {"out": args.out})
     for folder in (args.trace, args.profile):

@@ -55,18 +55,18 @@ class Execution:
 class SearchConfig:
     """How to search: a pytree whose leaves are temperature, top_p, beta, answers and token_limit.
 
-    All else is static: a search is compiled for it. It is hashable as long as its leaves are.
+    All else is static: a search is compiled for it. It is hashable as long as its leaves are. On
+    one device all of them but beta may differ by query, float32[B] or int32[B].
 
     Attributes:
       num_beams: N, beams kept after each decision.
       beam_width: M, candidates explored from each beam at each decision.
       probe_width: candidates explored from each beam at first; of the M - `probe_width` others as
-        many as `budget.wake` finds needed. 0 explores all M at once; only for "sample".
+        many as these show to be needed. 0 explores all M at once; only for "sample".
       explore: how a beam's candidates come about. "sample": independent draws; "distinct": draws
         without replacement (arXiv:1903.06059); "likeliest": the M likeliest partial sequences
         after each token, which is beam search inside the decision.
-      temperature: of the policy; 0 takes the likeliest token. On one device it may differ by query,
-        float32[B], and so may top_p, answers and token_limit.
+      temperature: of the policy; 0 takes the likeliest token.
       top_k: only the k likeliest tokens are drawn, and those as likely as the k-th; 0 for all.
       top_p: only the likeliest tokens are drawn that together have this probability (after
         temperature and top_k), and those as likely as the last of them; 1 for all.

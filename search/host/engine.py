@@ -188,6 +188,11 @@ class Engine:
         return True
 
     @property
+    def rows(self) -> int:
+        """How many queries are searched for at once, at most."""
+        return len(self._rows)
+
+    @property
     def load(self) -> tuple[int, int]:
         """How many queries are being searched for, and how many wait."""
         return sum(query is not None for query in self._rows), len(self._waiting)

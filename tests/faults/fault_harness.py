@@ -48,6 +48,7 @@ class Trial:
         assert status == 0, error
         self.seconds = time.perf_counter() - start
         self.expected = self.outputs()
+        self.largest = max(path.stat().st_size for path in self._out.rglob("*") if path.is_file())
 
     @property
     def _out(self) -> Path:
@@ -176,8 +177,7 @@ def kills(trial: Trial, count: int, rng: random.Random) -> Counter[str]:
 
 def full_disks(trial: Trial, count: int, rng: random.Random) -> Counter[str]:
     """What came of random limits to the size of a file."""
-    sizes = [len(v) for v in trial.expected.values() if isinstance(v, bytes)]
-    return Counter(trial.fill(rng.randrange(1, max(sizes))) for _ in range(count))
+    return Counter(trial.fill(rng.randrange(1, trial.largest)) for _ in range(count))
 
 
 def damages(trial: Trial, inputs: Path, count: int, rng: random.Random) -> dict[str, Counter[str]]:

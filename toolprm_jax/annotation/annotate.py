@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, get_args
 
 from rich.console import Console
@@ -118,17 +119,27 @@ def annotate(
             os.replace(whole, os.path.realpath(out))
         shutil.rmtree(parts)
     if not counts.labelled:
-        raise NothingLabelledError(f"no completion could be labelled{_first_reason(rejects)}")
+        reason = _first_reason(rejects, rollouts)
+        raise NothingLabelledError(f"no completion could be labelled{reason}")
     return counts
 
 
-def _first_reason(rejects: str) -> str:
-    """An error's tail: what is wrong with the first row that was rejected."""
-    row = next(read_rows(rejects), None) if os.path.getsize(rejects) else None
-    if row is None or row.value is None:
+_LOOKED_AT = 10_000  # rejected rows, for what is wrong with the rollouts
+
+
+def _first_reason(rejects: str, rollouts: str) -> str:
+    """An error's tail: what is wrong with the first row of the rollouts that was rejected.
+
+    Where none is near the beginning, the first row of all.
+    """
+    if not os.path.getsize(rejects):
         return ""
-    where = f":{row.value['line']}" if row.value["line"] else ""
-    return f"; {row.value['source']}{where}: {row.value['reason']}"
+    rows: list[Any] = [row.value for row in islice(read_rows(rejects), _LOOKED_AT) if row.value]
+    if not rows:
+        return ""
+    row = next((row for row in rows if row["source"] == str(rollouts)), rows[0])
+    where = f":{row['line']}" if row["line"] else ""
+    return f"; {row['source']}{where}: {row['reason']}"
 
 
 def _workers(text: str) -> int:

@@ -20,8 +20,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "apache_beam":
             raise
-        text = "toolprm-annotate-beam: error: needs Apache Beam: pip install 'toolprm-jax[beam]'"
-        print(text, file=sys.stderr)
+        needed = "needs Apache Beam: pip install 'toolprm-jax[beam]'"
+        if {"-h", "--help"} & {*(sys.argv[1:] if argv is None else argv)}:
+            print(
+                f"usage: toolprm-annotate-beam ...\n\n{needed}; then this tells its options.\n"
+                "It annotates as toolprm-annotate does, as a pipeline that any of Beam's runners "
+                "takes."
+            )
+            return 0
+        print(f"toolprm-annotate-beam: error: {needed}", file=sys.stderr)
         return 2
     return run(argv)
 

@@ -31,7 +31,7 @@ def _parser() -> Parser:
         help="a training run's checkpoint, or any other model (an adapter is merged)",
     )
     parser.add_argument("--out", type=Path, required=True, help="a new or empty directory")
-    known = "(default: known of the embedded models, else left out)"
+    known = "(default: known of smollm2 and adapters on it, else left out)"
     parser.add_argument("--base-model", default="", help=f"id on the hub, for the card {known}")
     parser.add_argument("--license", default="", help=f"as the hub names it, for the card {known}")
     parser.add_argument(

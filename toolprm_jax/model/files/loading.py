@@ -181,12 +181,29 @@ class Origin(NamedTuple):
     notice: str = ""  # text of the NOTICE that goes with it
 
 
+def _stands_on_smollm2(name: str) -> bool:
+    """Whether a model is SmolLM2, or an adapter on it."""
+    path = EMBEDDED.get(name, Path(name))
+    if name == SMOLLM2 or not path.is_dir() or (path / CONFIG_FILE).is_file():
+        return name == SMOLLM2
+    if is_adapter(path):
+        adapter: Adapter | None = read_adapter(path)
+    else:
+        path = Path(whole_checkpoint(path))
+        adapter = read_adapter_checkpoint(path)
+    return adapter is not None and _base_name(adapter.base, path) == SMOLLM2
+
+
 _SMOLLM2 = ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")
 
 
 def origin_of(name: str, base_model: str = "", license: str = "") -> Origin:
-    """Where a model of that name comes from; what is given counts more than what is known."""
-    if name != SMOLLM2 and name not in EMBEDDED:
+    """Where a model of that name comes from; what is given counts more than what is known.
+
+    Raises:
+      DataError: there is no such model, or it is damaged.
+    """
+    if not _stands_on_smollm2(name):
         return Origin(base_model, license)
     notice = (TOKENIZER / "NOTICE").read_text()
     return Origin(base_model or _SMOLLM2[0], license or _SMOLLM2[1], notice)

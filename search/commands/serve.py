@@ -1,0 +1,105 @@
+"""toolprm-serve: OpenAI's chat completions over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from typing import Any
+
+from annotated_types import Gt
+
+from toolprm_jax.command import Parser, add_fields, command, number, whole_number
+from toolprm_jax.progress import tell
+from toolprm_jax.records import DataError
+from toolprm_jax.tokens import TEMPLATES
+
+from .. import host
+from ..core import GUIDED, METHODS, SearchConfig
+from .options import add_devices
+
+OPTIONS = ("num_beams", "beam_width", "temperature", "schema", "aggregate", "beta", "max_tokens")
+_NEEDED = ("starlette", "uvicorn", "pydantic", "prometheus_client")
+KEY = "TOOLPRM_API_KEY"
+
+
+def parser() -> Parser:
+    """The command's arguments."""
+    out = Parser("toolprm-serve", "Serves a pair of models as OpenAI's chat completions.")
+    out.add_argument("--policy", default="embedded:policy", help="a model: see README")
+    out.add_argument("--prm", default="embedded:prm", help="its reward model")
+    out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
+    out.add_argument("--method", choices=METHODS, default="fine_grained", help="how to search")
+    add_fields(out, SearchConfig, *OPTIONS, schema="strict", max_tokens=256)
+    out.add_argument("--name", default="toolprm", help="of the model, as clients see it")
+    out.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    out.add_argument("--port", type=whole_number(1, 65535), default=8000)
+    out.add_argument("--api-key", help=f"that clients must send (default: {KEY}, if that is set)")
+    out.add_argument("--rows", type=whole_number(1), default=8, help="queries at once")
+    out.add_argument(
+        "--longest", type=whole_number(16), default=1024, help="tokens of a prompt, at most"
+    )
+    out.add_argument(
+        "--max-waiting", type=whole_number(0), default=64, help="queries that wait for a row"
+    )
+    out.add_argument(
+        "--timeout", type=number(float, Gt(0)), default=120.0, help="seconds of a request"
+    )
+    out.add_argument(
+        "--pool-size", type=whole_number(64), default=2048, help="as for toolprm-search"
+    )
+    add_devices(out)
+    return out
+
+
+def _serve(args: argparse.Namespace) -> int:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DataError(f"{missing[0]} is not installed: pip install 'toolprm-jax[serve]'")
+    if args.schema == "prune":
+        raise DataError("--schema: expected ignore or strict, found 'prune'")
+    if args.tensor != 1:
+        raise DataError("--tensor: the server's engine runs on one device")
+    import uvicorn  # not for --help
+
+    from .. import serve
+
+    options: dict[str, Any] = {name: getattr(args, name) for name in OPTIONS}
+    searcher = host.Searcher.load(
+        args.policy,
+        args.prm if args.method in GUIDED else None,
+        method=args.method,
+        template=args.template,
+        dtype=args.dtype,
+        compilation_cache=args.compilation_cache,
+        pool_size=args.pool_size,
+        **options,
+    )
+    config = SearchConfig(pool_size=args.pool_size, **options)
+    engine = host.Engine(
+        searcher.pair, config, method=args.method, rows=args.rows, longest=args.longest
+    )
+    tell(f"{args.rows} rows take {engine.bytes / 1e9:.1f} GB with the models; compiling")
+    service = serve.Service(
+        serve.Worker(engine, args.max_waiting),
+        searcher,
+        config,
+        args.name,
+        args.api_key or os.environ.get(KEY),
+        args.timeout,
+    )
+    uvicorn.run(
+        serve.make_app(service),
+        host=args.host,
+        port=args.port,
+        log_level="info",
+        timeout_graceful_shutdown=int(args.timeout) + 1,
+    )
+    return 0
+
+
+main = command(parser, _serve)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,192 @@
+"""A server with an engine of tiny models, as OpenAI's own client sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import openai
+import pytest
+from servers import ask, serving
+
+from search.core.config import Execution, SearchConfig
+from search.host import engine as engines
+from search.host import searcher as searchers
+from search.host.answers import Answer
+from search.host.engine import Engine
+from search.host.pair import ModelPair
+from search.host.searcher import Searcher
+from search.serve.app import Service
+from search.serve.worker import Worker
+from toolprm_jax.records.queries import query_record
+from toolprm_jax.records.types import Record, Tool
+from toolprm_jax.toolworld.masked import masked_corpus
+
+pytestmark = pytest.mark.slow
+CONFIG = SearchConfig(
+    num_beams=2,
+    beam_width=2,
+    schema="strict",
+    max_tokens=48,
+    max_step_tokens=32,
+    pool_size=256,
+    max_decisions=8,
+    execution=Execution(pass_sizes=1),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _unclosed() -> Iterator[None]:
+    """Answers as they were drawn: what ran against a limit takes long to close."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (engines, searchers):
+            patch.setattr(module, "shortest_closing", lambda *given: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def records(models: ModelPair) -> list[Record]:
+    found = sorted(
+        masked_corpus(5, "heldout", 24), key=lambda r: len(models.policy.codec.prompt(r))
+    )
+    return found[:6]
+
+
+@pytest.fixture(scope="module")
+def engine(models: ModelPair) -> Engine:
+    return Engine(models, CONFIG, rows=3, longest=512, rounds=2)
+
+
+@pytest.fixture(scope="module")
+def address(models: ModelPair, engine: Engine) -> Iterator[str]:
+    service = Service(Worker(engine, 64), Searcher(models, CONFIG), CONFIG, "tiny", "key")
+    with serving(service) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"http://{address}/v1", api_key="key", max_retries=0) as client:
+        yield client
+
+
+def body_of(record: Record, **options: Any) -> dict[str, Any]:
+    tools = [{"type": "function", "function": tool.to_json()} for tool in record.tools]
+    return {"model": "tiny", "messages": list(record.messages), "tools": tools, **options}
+
+
+@pytest.fixture(scope="module")
+def wanted(models: ModelPair, records: list[Record]) -> list[Answer]:
+    """What a searcher answers."""
+    # The same queries as the server makes of their bodies, for their ids give the seeds.
+    asked = [query_record(list(r.messages), body_of(r)["tools"]) for r in records]
+    searcher = Searcher(models, CONFIG)
+    return list(searcher.many(asked, batch_size=1, max_shapes=1, progress=False))
+
+
+def same(choice: Any, answer: Answer) -> None:
+    made = [
+        (call.function.name, json.loads(call.function.arguments))
+        for call in choice.message.tool_calls or ()
+    ]
+    assert made == [(call.name, call.arguments) for call in answer.calls]
+    assert choice.finish_reason == (
+        "length" if not answer.finished else "tool_calls" if answer.calls else "stop"
+    )
+
+
+def test_openais_client_gets_the_searchers_answers(
+    client: openai.OpenAI, records: list[Record], wanted: list[Answer]
+) -> None:
+    assert any(answer.calls for answer in wanted)
+    for record, answer in zip(records, wanted, strict=True):
+        got = client.chat.completions.create(**body_of(record))
+        same(got.choices[0], answer)
+        assert got.usage is not None
+        assert got.usage.prompt_tokens == answer.cost["policy_prompt_tokens"]
+        sure = got.choices[0].model_dump()["confidence"]
+        assert (sure is None) == (answer.confidence is None)
+        for one, other in zip(
+            (sure or {"calls": []})["calls"],
+            (answer.confidence or {"calls": []})["calls"],
+            strict=True,
+        ):
+            assert one["arguments"] == pytest.approx(other["arguments"], rel=1e-3)
+
+
+def test_a_stream_gathers_to_the_same(
+    client: openai.OpenAI, records: list[Record], wanted: list[Answer]
+) -> None:
+    place = next(i for i, answer in enumerate(wanted) if answer.calls)
+    with client.chat.completions.stream(**body_of(records[place])) as stream:
+        same(stream.get_final_completion().choices[0], wanted[place])
+
+
+def test_calls_are_as_many_as_may_be(client: openai.OpenAI, records: list[Record]) -> None:
+    only = Tool("stop", "Stop everything", {"type": "object", "properties": {}})
+    record = Record("r", records[0].messages, (only,), None)
+    got = client.chat.completions.create(
+        **body_of(record, tool_choice="required", parallel_tool_calls=False)
+    )
+    if got.choices[0].finish_reason != "length":
+        made: list[Any] = [*(got.choices[0].message.tool_calls or ())]
+        assert [call.function.name for call in made] == ["stop"]
+    none = client.chat.completions.create(**body_of(record, tool_choice="none"))
+    assert not none.choices[0].message.tool_calls
+
+
+def test_choices_are_the_best_beams(client: openai.OpenAI, records: list[Record]) -> None:
+    for record in records:
+        choices = client.chat.completions.create(**body_of(record, n=2)).choices
+        scores = [choice.model_dump()["score"] for choice in choices]
+        assert scores == sorted(scores, reverse=True)
+        assert len(choices) <= 2
+
+
+def test_errors_are_the_clients_own(client: openai.OpenAI, records: list[Record]) -> None:
+    with pytest.raises(openai.BadRequestError, match="logprobs is not supported"):
+        client.chat.completions.create(**body_of(records[0], logprobs=True))
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(**{**body_of(records[0]), "model": "other"})
+    with pytest.raises(openai.AuthenticationError):
+        client.with_options(api_key="wrong").models.list()
+    long = [{"role": "user", "content": "word " * 700}]
+    with pytest.raises(openai.BadRequestError, match=r"the prompt has \d+ tokens, the engine"):
+        client.chat.completions.create(**{**body_of(records[0]), "messages": long})
+    assert [model.id for model in client.models.list()] == ["tiny"]
+
+
+def test_scores_are_the_searchers(
+    models: ModelPair, address: str, records: list[Record], wanted: list[Answer]
+) -> None:
+    place = next(i for i, answer in enumerate(wanted) if answer.calls)
+    body = body_of(records[place])
+    texts = [wanted[place].text, "nonsense"]
+    status, _, got = ask(
+        address, "/v1/score", {**body, "completions": texts}, Authorization="Bearer key"
+    )
+    assert status == 200
+    found = Searcher(models, CONFIG).score(wanted[place].record, texts)
+    for line, scores in zip(got["data"], found, strict=True):
+        assert isinstance(scores, list)
+        assert [step["p"] for step in line["steps"]] == pytest.approx([one.p for one in scores])
+    assert len(got["data"][0]["steps"]) > len(got["data"][1]["steps"])
+
+
+def test_many_clients_get_what_each_gets_alone(
+    client: openai.OpenAI, engine: Engine, records: list[Record], wanted: list[Answer]
+) -> None:
+    """Nothing is lost or mixed up, and nothing is compiled."""
+    compiled = engine.programs.compilations
+
+    def one(number: int) -> None:
+        place = number % len(records)
+        got = client.chat.completions.create(**body_of(records[place]))
+        same(got.choices[0], wanted[place])
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(one, range(48)))
+    assert engine.programs.compilations == compiled
+    assert engine.load == (0, 0)
