@@ -113,7 +113,9 @@ def test_annotation_on_beam_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     monkeypatch.delitem(sys.modules, "toolprm_jax.annotation.pipeline", raising=False)
-    assert beam_command.main(["--help"]) == 2
+    assert beam_command.main(["--help"]) == 0
+    assert "pip install 'toolprm-jax[beam]'" in capsys.readouterr().out
+    assert beam_command.main([]) == 2
     assert capsys.readouterr().err.strip().endswith("pip install 'toolprm-jax[beam]'")
 
 
