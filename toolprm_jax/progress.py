@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -63,13 +64,23 @@ class Progress:
     def compiling(self) -> Iterator[None]:
         """Says so while the body runs, and leaves its time out of rate and time left."""
         if self._bar.disable:
+            tell("compiling, once for this length of prompt")
             yield
             return
-        before, start = self._bar.postfix or "", time.time()
+        before, start, over = self._bar.postfix or "", time.time(), threading.Event()
         self._bar.set_postfix_str("compiling")
+
+        def tick() -> None:
+            while not over.wait(self._bar.mininterval):
+                self._bar.set_postfix_str(f"compiling, {time.time() - start:.0f} s")
+
+        ticker = threading.Thread(target=tick, daemon=True)
+        ticker.start()
         try:
             yield
         finally:
+            over.set()
+            ticker.join()
             self._bar.start_t += time.time() - start
             self._bar.set_postfix_str(before)
 

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.text import Text
 
 from toolprm_jax.command import Parser, add_fields, check_files, command, printable, whole_number
-from toolprm_jax.progress import tell
 from toolprm_jax.records import DataError, Record, query_record, read_json
 from toolprm_jax.tokens import TEMPLATES
 
@@ -119,8 +118,7 @@ def _ask(args: argparse.Namespace) -> int:
         **{name: getattr(args, name) for name in OPTIONS},
     )
     loaded = time.perf_counter() - start
-    tell("searching; the first query of a length is compiled first")
-    answer = searcher(record, seed=args.seed, trace=bool(args.tree))
+    (answer,) = searcher.many([record], seed=args.seed, trace=bool(args.tree))
     if args.tree:
         answer.tree(args.tree)
     if args.json:

@@ -73,6 +73,7 @@ def _rollout(args: argparse.Namespace) -> int:
 
     key = [host.digest_of(policy, records), options, jax.__version__, jax.default_backend()]
     write_resumable(args.out, key, lines)
+    print(f"completions of {len(records)} records, shortest prompts first, are in {args.out}")
     return 0
 
 

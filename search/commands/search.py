@@ -202,7 +202,7 @@ def _report(args: argparse.Namespace, searcher: host.Searcher) -> None:
     }
     if spent.parts:
         summary["parts"] = {part: round(seconds, 6) for part, seconds in spent.parts.items()}
-    print(json.dumps(summary))
+    print(json.dumps({**summary, "out": args.out}))
 
 
 main = command(parser, _search)
