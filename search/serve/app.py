@@ -21,14 +21,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from toolprm_jax.model import StepScore
+from toolprm_jax.model import StepScore, label_probabilities
 from toolprm_jax.records import DataError, query_record
 
 from ..core import SearchConfig
 from ..host import Answer, Searcher
 from .metrics import Metrics
-from .requests import ChatRequest, ScoreRequest, query_of
-from .responses import chat_completion, chunks, error
+from .requests import ChatRequest, ScoreRequest, ShareRequest, query_of
+from .responses import chat_completion, chunks, error, scores
 from .worker import BusyError, StoppedError, Worker
 
 MOST_BYTES = 1 << 20  # of a body
@@ -113,6 +113,23 @@ def make_app(service: Service) -> Starlette:
         data = [{"index": index, "object": "score", **line} for index, line in enumerate(lines)]
         return JSONResponse({"object": "list", "model": service.name, "data": data})
 
+    async def share(request: Request) -> Response:
+        asked = await _body(request, ShareRequest)
+        _check_model(asked.model, service)
+        prm = service.searcher.pair.prm
+        if prm is None:
+            raise RefusedError(400, "the server has no reward model")
+        prompts = asked.prompts(prm.codec.encode)
+
+        def work() -> list[float]:
+            found = label_probabilities(
+                prm, prompts, asked.label_token_ids, among_labels=asked.apply_softmax
+            )
+            return found[:, 0].tolist()
+
+        found = await _settled(request, service.worker.call(work), service.seconds)
+        return JSONResponse(scores(service.name, found, sum(map(len, prompts))))
+
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(service.worker.start)
@@ -128,6 +145,7 @@ def make_app(service: Service) -> Starlette:
             Route("/v1/models", guarded(models)),
             Route("/v1/chat/completions", guarded(chat), methods=["POST"]),
             Route("/v1/score", guarded(score), methods=["POST"]),
+            Route("/generative_scoring", guarded(share), methods=["POST"]),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,

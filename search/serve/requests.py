@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
@@ -156,6 +157,36 @@ def _name(tool: dict[str, Any]) -> Any:
 
 def _is_strict(tool: dict[str, Any]) -> bool:
     return _function(tool).get("strict") is True
+
+
+class ShareRequest(BaseModel):
+    """The body of `POST /generative_scoring`, in vLLM's form."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    model: str | None = None
+    query: str | list[int]
+    items: Annotated[list[str] | list[list[int]], Field(min_length=1, max_length=64)]
+    label_token_ids: Annotated[list[int], Field(min_length=1, max_length=64)]
+    apply_softmax: bool = True
+    item_first: bool = False
+
+    def prompts(self, encode: Callable[[str], list[int]]) -> list[list[int]]:
+        """The token ids of each item beside the query.
+
+        Args:
+          encode: a text's tokens.
+
+        Raises:
+          DataError: one of the two is text, the other token ids.
+        """
+        found = []
+        for item in self.items:
+            if isinstance(item, str) != isinstance(self.query, str):
+                raise DataError("items: expected texts beside a text, token ids beside token ids")
+            parts: list[Any] = [item, self.query] if self.item_first else [self.query, item]
+            both = parts[0] + parts[1]
+            found.append(encode(both) if isinstance(both, str) else both)
+        return found
 
 
 class ScoreRequest(BaseModel):

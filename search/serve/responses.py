@@ -103,6 +103,20 @@ def chunks(response: dict[str, Any], include_usage: bool) -> Iterator[dict[str, 
         yield {**head, "choices": [], "usage": response["usage"]}
 
 
+def scores(model: str, found: list[float], tokens: int) -> dict[str, Any]:
+    """Scores of items, as vLLM's generative scoring gives them; `tokens` were read."""
+    return {
+        "id": f"generative-scoring-{uuid4().hex}",
+        "object": "list",
+        "created": int(time.time()),
+        "model": model,
+        "data": [
+            {"index": index, "object": "score", "score": one} for index, one in enumerate(found)
+        ],
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0},
+    }
+
+
 def error(message: str, status: int, param: str | None = None) -> dict[str, Any]:
     """An error in OpenAI's form."""
     kinds = {401: "authentication_error", 429: "rate_limit_error", 404: "not_found_error"}

@@ -13,6 +13,7 @@ from .decoder import abstract_params as abstract_params
 from .decoder import checked_shape as checked_shape
 from .decoder import init_params as init_params
 from .decoder import num_params as num_params
+from .next_token import label_probabilities as label_probabilities
 from .objectives import Sums as Sums
 from .objectives import lm_sums as lm_sums
 from .objectives import means as means

@@ -20,6 +20,7 @@ from search.host.pair import ModelPair
 from search.host.searcher import Searcher
 from search.serve.app import Service
 from search.serve.worker import Worker
+from toolprm_jax.grammar.types import Kind
 from toolprm_jax.records.queries import query_record
 from toolprm_jax.records.types import Record, Tool
 from toolprm_jax.toolworld.masked import masked_corpus
@@ -173,6 +174,26 @@ def test_scores_are_the_searchers(
         assert isinstance(scores, list)
         assert [step["p"] for step in line["steps"]] == pytest.approx([one.p for one in scores])
     assert len(got["data"][0]["steps"]) > len(got["data"][1]["steps"])
+
+
+def test_a_label_is_as_likely_as_the_reward_model_says(
+    models: ModelPair, address: str, wanted: list[Answer]
+) -> None:
+    """The prompt, the completion and the marker: P(+) against P(-), as `score` has it."""
+    assert models.prm is not None
+    codec, answer = models.prm.codec, next(answer for answer in wanted if answer.calls)
+    (steps,) = Searcher(models, CONFIG).score(answer.record, [answer.text])
+    assert isinstance(steps, list)
+    minus, plus = codec.contract.label_ids
+    marker = codec.contract.marker_ids[Kind.TOTAL_FINISH]
+    body = {"query": codec.prompt(answer.record), "label_token_ids": [plus, minus]}
+    body["items"] = [[*codec.encode(answer.text), marker]]
+    key = {"Authorization": "Bearer key"}
+    status, _, got = ask(address, "/generative_scoring", body, **key)
+    assert status == 200
+    assert got["data"][0]["score"] == pytest.approx(steps[-1].p, rel=1e-3)
+    for wrong in ({"items": ["text"]}, {"label_token_ids": [1 << 20]}, {"label_token_ids": []}):
+        assert ask(address, "/generative_scoring", {**body, **wrong}, **key)[0] == 400
 
 
 def test_many_clients_get_what_each_gets_alone(
