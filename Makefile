@@ -20,7 +20,7 @@ JOBS ?= 2
 PARALLEL := --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo compare test check lint faults checkpoints clean
+.PHONY: help demo compare test check lint faults docs checkpoints clean
 
 help:
 	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca|openai] [LIMIT=8]   search, with the embedded models"
@@ -29,6 +29,7 @@ help:
 	@echo "make check         linters, types and the fast tests, in two minutes"
 	@echo "make lint          ruff and pyright"
 	@echo "make faults        kill every command at random moments, damage what it reads; an hour"
+	@echo "make docs          the pages of docs/ and the API as a site, in runs/site"
 	@echo "make checkpoints [DATA=FOLDER]   train the embedded models again"
 	@echo "make clean         remove .venv, runs and caches"
 
@@ -64,6 +65,14 @@ lint: $(VENV)/.installed-dev
 # What came of every fault goes to runs/faults.json; docs/reliability.md says what of it counts.
 faults: $(VENV)/.installed-dev
 	$(BIN)/python tests/faults/run.py $(FAULTS)
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs,serve]"
+	touch $@
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs $(RUNS)/site
+	@echo "the site: $(RUNS)/site/index.html"
 
 checkpoints: $(VENV)/.installed
 	$(KEEP_MEMORY) toolprm_jax/toolworld/checkpoints.sh $(BIN)/python $(RUNS)/checkpoints "$(DATA)"

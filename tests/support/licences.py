@@ -17,9 +17,12 @@ _CLASSIFIERS = {
 # Of extras that the development environment leaves out, as the projects state them.
 _ELSEWHERE = {
     "apache-beam": "Apache-2.0",
+    "furo": "MIT",
     "gcsfs": "BSD-3-Clause",
     "llguidance": "MIT",
+    "myst-parser": "MIT",
     "peft": "Apache-2.0",
+    "sphinx": "BSD-2-Clause",
     "torch": "BSD-3-Clause",
     "wandb": "MIT",
 }
