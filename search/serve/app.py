@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hmac
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
@@ -31,6 +32,7 @@ from .requests import ChatRequest, ScoreRequest, ShareRequest, query_of
 from .responses import chat_completion, chunks, error, scores
 from .worker import BusyError, StoppedError, Worker
 
+_log = logging.getLogger(__name__)
 MOST_BYTES = 1 << 20  # of a body
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -172,6 +174,9 @@ def _guard(service: Service, metrics: Metrics) -> Callable[[Handler], Handler]:
                 response = _refusal(429, f"{busy}; try again", headers={"Retry-After": "1"})
             except StoppedError as stopped:
                 response = _refusal(503, str(stopped))
+            except Exception:
+                _log.exception("%s", request.url.path)
+                response = _refusal(500, "the server has made a mistake; its log says which")
             metrics.observe(request.url.path, response.status_code, time.perf_counter() - start)
             return response
 

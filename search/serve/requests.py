@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
-from toolprm_jax.records import DataError, Record, query_record
+from toolprm_jax.records import DataError, Record, check_unicode, query_record
 
 from ..grammar import ANY_CALLS, CallCounts
 
@@ -179,6 +179,7 @@ class ShareRequest(BaseModel):
         Raises:
           DataError: one of the two is text, the other token ids.
         """
+        check_unicode([self.query, self.items])
         found = []
         for item in self.items:
             if isinstance(item, str) != isinstance(self.query, str):

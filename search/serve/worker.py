@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -9,10 +10,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from toolprm_jax.records import DataError
-
 from ..host import Answer, Engine
 from .requests import Query
+
+_log = logging.getLogger(__name__)
 
 
 class BusyError(Exception):
@@ -116,10 +117,12 @@ class Worker:
                 for number, answer in self._engine.step().items():
                     _settle(self._running.pop(number), answer)
         except BaseException as error:
+            _log.exception("the engine has failed")
             self.failure = error
             for future in self._running.values():
                 _settle(future, StoppedError("the engine has failed"))
-            raise
+            while (job := self._inbox.get()) is not None:
+                _settle(job.done, StoppedError("the engine has failed"))
 
     def _take(self) -> bool:
         """Takes what has come in, and waits for it where there is nothing else to do."""
@@ -140,7 +143,7 @@ class Worker:
                     self._running[self._engine.submit(record, **options)] = job.done
                 else:
                     _settle(job.done, job.work())
-            except DataError as error:
+            except Exception as error:  # of this request: the engine is as it was
                 _settle(job.done, error)
 
     def _drain(self) -> None:

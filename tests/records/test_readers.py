@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolprm_jax.records.jsonl import Reject, parse_json, read_rollouts
+from toolprm_jax.records.queries import query_record
 from toolprm_jax.records.readers import FORMATS, detect_format, read_records, record_to_json
 from toolprm_jax.records.types import DataError, GoldCall, Record, Tool
 from toolprm_jax.records.writing import json_line, write_jsonl
@@ -341,3 +342,9 @@ def test_a_record_with_one_plain_value_has_no_accepted_list() -> None:
     line = record_to_json(several)
     assert line["answers"] == [{"name": "f", "arguments": {"a": 1}}]
     assert line["accepted"] == [{"name": "f", "arguments": {"a": [1, 2]}, "optional": []}]
+
+
+@pytest.mark.parametrize(("query", "name"), [("half \ud800", "f"), ("whole", "f\ud800")])
+def test_a_query_that_is_no_unicode_is_refused(query: str, name: str) -> None:
+    with pytest.raises(DataError, match="lone surrogate"):
+        query_record(query, [{"name": name, "parameters": {}}])

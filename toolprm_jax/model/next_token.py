@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from numpy.typing import NDArray
@@ -21,8 +21,9 @@ _ROW_STEP = 256  # a row is padded to a multiple of it, and the prompts to a pow
 
 @partial(jax.jit, static_argnames="model")
 def _logits(model: Decoder, params: Params, batch: TreeBatch, places: Array) -> Array:
-    hidden = model.apply(params, batch.tokens, batch.positions, batch.exits)
-    return model.apply(params, jnp.asarray(hidden)[0, places], method=Decoder.logits)
+    hidden: Any = model.apply(params, batch.tokens, batch.positions, batch.exits)
+    logits: Any = model.apply(params, hidden[0, places], method=Decoder.logits)
+    return logits
 
 
 def label_probabilities(

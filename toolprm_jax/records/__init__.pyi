@@ -1,6 +1,7 @@
 from .bfcl import answers_file as answers_file
 from .fields import beside as beside
 from .fields import check_nesting as check_nesting
+from .fields import check_unicode as check_unicode
 from .jsonl import ROLLOUTS_FORM as ROLLOUTS_FORM
 from .jsonl import Reject as Reject
 from .jsonl import Rejects as Rejects

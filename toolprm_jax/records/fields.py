@@ -34,10 +34,7 @@ def row_object(row: Row) -> tuple[str, dict[str, Any]]:
     if row.id is None:
         raise DataError("id: expected a string or an integer")
     check_nesting(row.value)
-    try:
-        json.dumps(row.value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError("expected Unicode text, found a lone surrogate") from None
+    check_unicode(row.value)
     value = dict(row.value)
     value.pop("id", None)
     return row.id, value
@@ -63,6 +60,18 @@ def check_nesting(value: Any) -> None:
             for child in (parent.values() if isinstance(parent, dict) else parent)
             if isinstance(child, dict | list)
         ]
+
+
+def check_unicode(value: Any) -> None:
+    """Checks that JSON holds no text that tokenizers and files can't take.
+
+    Raises:
+      DataError: it holds a lone surrogate.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError("expected Unicode text, found a lone surrogate") from None
 
 
 def beside(

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .fields import check_nesting, messages_of, tools_of
+from .fields import check_nesting, check_unicode, messages_of, tools_of
 from .openai import bare_functions, plain_message
 from .parameters import is_list
 from .types import DataError, Record, Tool
@@ -36,6 +36,7 @@ def query_record(
     if is_list(query):
         query = [plain_message(f"query[{i}]", message) for i, message in enumerate(query)]
     messages = messages_of("query", query)
-    text = json.dumps([list(messages), [tool.to_json() for tool in found]], sort_keys=True)
-    name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    whole = [list(messages), [tool.to_json() for tool in found]]
+    check_unicode(whole)
+    name = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
     return Record(name, messages, found, None)

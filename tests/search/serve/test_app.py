@@ -253,7 +253,6 @@ def test_time_is_limited(engine: Told) -> None:
         engine.wait(lambda: engine.cancelled == [0])
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_engine_that_fails_is_told(engine: Told, address: str) -> None:
     asked = Asked(address, CHAT, BODY)
     engine.wait(lambda: 0 in engine.asked)

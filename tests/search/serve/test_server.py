@@ -159,6 +159,27 @@ def test_errors_are_the_clients_own(client: openai.OpenAI, records: list[Record]
     assert [model.id for model in client.models.list()] == ["tiny"]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"messages": [{"role": "user", "content": "half \ud800 a pair"}]},
+        {"messages": [{"role": "user", "content": "\x00\x1b[31m"}]},
+        {"messages": [{"role": "tool", "content": "5"}]},
+        {"tools": [{"name": "f", "parameters": {"type": "object", "properties": {"a": 5}}}]},
+        {"tools": [{"name": "f\ud800", "parameters": {"type": "object"}}]},
+        {"tools": [{"name": "f", "parameters": {"properties": {"a": {"$ref": "#/x/y"}}}}]},
+        {"tools": [{"name": "f", "parameters": {"properties": {"a": {"enum": []}}}}] * 2},
+    ],
+)
+def test_odd_requests_harm_nobody(
+    address: str, client: openai.OpenAI, records: list[Record], wanted: list[Answer], change: Any
+) -> None:
+    key = {"Authorization": "Bearer key"}
+    status, _, _ = ask(address, "/v1/chat/completions", {**body_of(records[0]), **change}, **key)
+    assert status in (200, 400)
+    same(client.chat.completions.create(**body_of(records[0])).choices[0], wanted[0])
+
+
 def test_scores_are_the_searchers(
     models: ModelPair, address: str, records: list[Record], wanted: list[Answer]
 ) -> None:
@@ -192,7 +213,12 @@ def test_a_label_is_as_likely_as_the_reward_model_says(
     status, _, got = ask(address, "/generative_scoring", body, **key)
     assert status == 200
     assert got["data"][0]["score"] == pytest.approx(steps[-1].p, rel=1e-3)
-    for wrong in ({"items": ["text"]}, {"label_token_ids": [1 << 20]}, {"label_token_ids": []}):
+    for wrong in (
+        {"items": ["text"]},
+        {"query": "\ud800", "items": ["a"]},
+        {"label_token_ids": [1 << 20]},
+        {"label_token_ids": []},
+    ):
         assert ask(address, "/generative_scoring", {**body, **wrong}, **key)[0] == 400
 
 
