@@ -207,7 +207,8 @@ def test_a_label_is_as_likely_as_the_reward_model_says(
     assert isinstance(steps, list)
     minus, plus = codec.contract.label_ids
     marker = codec.contract.marker_ids[Kind.TOTAL_FINISH]
-    body = {"query": codec.prompt(answer.record), "label_token_ids": [plus, minus]}
+    body: dict[str, Any] = {"query": codec.prompt(answer.record)}
+    body["label_token_ids"] = [plus, minus]
     body["items"] = [[*codec.encode(answer.text), marker]]
     key = {"Authorization": "Bearer key"}
     status, _, got = ask(address, "/generative_scoring", body, **key)
