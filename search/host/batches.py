@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -78,9 +79,8 @@ def make_batches(
                 f"the model has {most} positions"
             )
     order = sorted(range(len(records)), key=lambda i: (len(prompts[i]), i))
-    lengths = sorted({length_bucket(len(prompt)) for prompt in prompts})[-max_shapes:]
-    for number, length in enumerate(lengths):
-        least = lengths[number - 1] if number else 0
+    padded = sorted({length_bucket(len(prompt)) for prompt in prompts})[-max_shapes:]
+    for least, length in pairwise([0, *padded]):
         members = [i for i in order if least < len(prompts[i]) <= length]
         size = size_bucket(len(members), batch_size)
         for first in range(0, len(members), size):

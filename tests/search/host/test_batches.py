@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from search.core.config import Execution, SearchConfig
 from search.core.output import SearchOutput
@@ -17,6 +19,7 @@ from search.core.walk import nothing_yet
 from search.decoder import Prompts
 from search.grammar.tracker import MAX_EVENTS
 from search.host.answers import answer_of
+from search.host.batches import make_batches
 from search.host.pair import ModelPair
 from search.host.runs import run_methods
 from search.host.searcher import Searcher
@@ -24,6 +27,7 @@ from search.methods import Method
 from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.matching import exact_match
 from toolprm_jax.grammar import runner as grammar
+from toolprm_jax.records.types import Record
 from toolprm_jax.tokens.codec import Codec
 from toolprm_jax.tokens.contract import Granularity
 from toolprm_jax.toolworld.masked import masked_corpus
@@ -55,6 +59,33 @@ def output_of(codec: Codec, text: str) -> SearchOutput:
         flags=flags,
         trace=None,
     )
+
+
+@settings(deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 900), max_size=40),
+    batch_size=st.integers(1, 9),
+    max_shapes=st.integers(1, 5),
+)
+def test_every_record_is_in_one_batch(lengths: list[int], batch_size: int, max_shapes: int) -> None:
+    prompts = [[7 * i + 1] * length for i, length in enumerate(lengths)]
+    codec: Any = SimpleNamespace(prompt=lambda record: prompts[int(record.id)])
+    records = [Record(str(i), (), (), None) for i in range(len(lengths))]
+    batches = list(make_batches(codec, records, batch_size, max_shapes))
+    places = [place for batch in batches for place in batch.indices]
+    assert sorted(places) == list(range(len(lengths)))
+    assert [len(prompts[place]) for place in places] == sorted(lengths)
+    assert len({batch.prompts.tokens.shape[1] for batch in batches}) <= max_shapes
+    for batch in batches:
+        size = len(batch.prompts.lengths)
+        assert len(batch.indices) <= size == len(batch.records) <= batch_size
+        for row, record in enumerate(batch.records):
+            prompt = prompts[int(record.id)]
+            assert int(batch.prompts.lengths[row]) == len(prompt)
+            assert np.asarray(batch.prompts.tokens)[row, : len(prompt)].tolist() == prompt
+        assert [int(record.id) for record in batch.records][: len(batch.indices)] == [
+            *batch.indices
+        ]
 
 
 def test_a_repeated_parameter_is_wrong_in_labels_and_in_answers(small_codec: Codec) -> None:
