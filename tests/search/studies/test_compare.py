@@ -21,6 +21,7 @@ from search.studies.tune import BETAS, Candidate, accuracies, candidates
 from toolprm_jax.annotation.corruption import gold_completion
 from toolprm_jax.annotation.labels import label_completion
 from toolprm_jax.annotation.steps_file import labelled_from_json, steps_json
+from toolprm_jax.command import INTERRUPTED
 from toolprm_jax.model.score import score_completion
 from toolprm_jax.records.readers import record_to_json
 from toolprm_jax.records.types import DataError
@@ -75,8 +76,7 @@ def test_a_stopped_comparison_goes_on(
             yield found
 
     monkeypatch.setattr(Searcher, "batches", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        compare.main([*argv, "--runs", str(tmp_path / "runs")])
+    assert compare.main([*argv, "--runs", str(tmp_path / "runs")]) == INTERRUPTED
     assert not out.exists()
     stop_at, before = 0, len(seen)
     assert compare.main([*argv, "--runs", str(tmp_path / "runs")]) == 0
