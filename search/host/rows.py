@@ -63,8 +63,8 @@ def _setup(models: Models, rules: Rules | None, caches: tuple[Any, Any] = (None,
     return Setup(*parts, caches, rules)
 
 
-def _with(config: SearchConfig, held: Held) -> SearchConfig:
-    return replace(config, **held.own._asdict())
+def _with(config: SearchConfig, own: Own) -> SearchConfig:
+    return replace(config, **own._asdict())
 
 
 @partial(jax.jit, donate_argnames="held")
@@ -78,7 +78,7 @@ def join(models: Models, held: Held, new: Joining, config: SearchConfig) -> Held
     if models.prm is not None:
         reward = join_cache(models.prm.model, params[1], reward, *into)
     state = state._replace(walk=state.walk._replace(cache=cache), reward_cache=reward)
-    config = replace(config, **own._asdict())
+    config = _with(config, own)
     state = restart(_setup(models, rules), state, new.fresh, new.roots, config)
     return Held(state, keys, rules, own)
 
@@ -86,7 +86,7 @@ def join(models: Models, held: Held, new: Joining, config: SearchConfig) -> Held
 @partial(jax.jit, donate_argnames="held")
 def go_on(models: Models, held: Held, rounds: Array, config: SearchConfig) -> tuple[Held, Array]:
     """Goes on; and which queries are still being searched for, bool[B]."""
-    config = _with(config, held)
+    config = _with(config, held.own)
     state = advance(_setup(models, held.rules), held.keys, config, held.state, rounds)
     return held._replace(state=state), searching(state, config, models.prm is not None)
 
@@ -95,6 +95,7 @@ def go_on(models: Models, held: Held, rounds: Array, config: SearchConfig) -> tu
 def give_up(models: Models, held: Held, rows: Array, config: SearchConfig) -> Held:
     """Ends the searches of rows bool[B]."""
     setup = _setup(models, held.rules)
+    config = _with(config, held.own)  # whether any goes on depends on it
     return held._replace(state=release(setup, held.state, rows, config))
 
 
