@@ -84,7 +84,7 @@ def main() -> None:
     codec = searcher.pair.policy.codec
     records = held_out(codec, 16 if quick else 96, LONGEST // 2)
     records = [one for one in records if len(codec.prompt(one)) <= LONGEST][: 8 if quick else 64]
-    service = Service(Worker(engine, 256), searcher, searcher.base, "toolprm", seconds=600.0)
+    service = Service(Worker(engine, 256), searcher, "toolprm", seconds=600.0)
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(make_app(service), log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -237,7 +237,7 @@ def run(
             source.too_long.update(read_run(root / STEPS_FOLDER / str(step))["too_long"])
             _log.info("resumed at step %d", step)
         # A run that is over stays what its config says.
-        if jax.process_index() == 0 and (step < config.steps or restored is None):
+        if jax.process_index() == 0 and step < config.steps:
             write_whole(root / "train_config.json", json.dumps(resolved, indent=1) + "\n")
         del params, frozen
         writers = _open_writers(stack, config, root, step)

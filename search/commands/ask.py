@@ -14,13 +14,11 @@ from rich.text import Text
 
 from toolprm_jax.command import Parser, add_fields, check_files, command, printable, whole_number
 from toolprm_jax.records import DataError, Record, query_record, read_json
-from toolprm_jax.tokens import TEMPLATES
 
 from .. import host
-from ..core import GUIDED, METHODS, Execution, SearchConfig
-from .options import add_devices
+from ..core import Execution, SearchConfig
+from .options import ANSWERING, add_devices, add_pair, load_searcher
 
-OPTIONS = ("num_beams", "beam_width", "temperature", "schema", "aggregate", "beta", "max_tokens")
 _SURE, _UNSURE = 0.8, 0.5  # probabilities from which a part is shown green, or yellow
 
 
@@ -30,11 +28,8 @@ def parser() -> Parser:
     out.add_argument("query", nargs="?", help="the query; without it the first of --records")
     out.add_argument("--tools", help="JSON file with a list of tools, bare or in OpenAI's form")
     out.add_argument("--records", help="records file, whose first query is asked")
-    out.add_argument("--policy", default="embedded:policy", help="a model: see README")
-    out.add_argument("--prm", default="embedded:prm", help="its reward model")
-    out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
-    out.add_argument("--method", choices=METHODS, default="fine_grained", help="how to search")
-    add_fields(out, SearchConfig, *OPTIONS, schema="strict")
+    add_pair(out)
+    add_fields(out, SearchConfig, *ANSWERING, schema="strict")
     out.add_argument("--seed", type=whole_number(0), default=0, help="of the draws")
     out.add_argument("--json", action="store_true", help="print the answer as a line of JSON")
     out.add_argument("--tree", help="HTML file to draw the search into; compiled apart")
@@ -106,16 +101,10 @@ def _execution(candidates: int) -> Execution:
 def _ask(args: argparse.Namespace) -> int:
     check_files({"tools": args.tools, "records": args.records}, {"tree": args.tree})
     record, start = _record(args), time.perf_counter()
-    searcher = host.Searcher.load(
-        args.policy,
-        args.prm if args.method in GUIDED else None,
-        method=args.method,
-        template=args.template,
-        dtype=args.dtype,
-        tensor=args.tensor,
-        compilation_cache=args.compilation_cache,
+    searcher = load_searcher(
+        args,
         execution=_execution(args.num_beams * args.beam_width),
-        **{name: getattr(args, name) for name in OPTIONS},
+        **{name: getattr(args, name) for name in ANSWERING},
     )
     loaded = time.perf_counter() - start
     (answer,) = searcher.many([record], seed=args.seed, trace=bool(args.tree))

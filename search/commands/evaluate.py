@@ -223,8 +223,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         found = evaluate(records, answers)
     except DataError as error:
         # What is wrong with the answers says more here than a bad record.
-        worst = sorted(rejected, key=lambda problem: problem.kind != "bad answer")
-        raise DataError(f"{error}; {worst[0].reason}" if worst else str(error)) from None
+        worst = min(rejected, key=lambda problem: problem.kind != "bad answer", default=None)
+        raise DataError(f"{error}; {worst.reason}" if worst else str(error)) from None
     problems = (*rejected, *found.problems)
     methods = sorted({answer.method for answer in answers if answer.method})
     result = summary(replace(found, problems=problems), args.metric, methods)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from typing import Any
 
 from toolprm_jax import model
 from toolprm_jax.cache import keep_programs
 from toolprm_jax.command import Parser, add_format, whole_number
 from toolprm_jax.model import files
+from toolprm_jax.tokens import TEMPLATES
 
 from .. import host
+from ..core import GUIDED, METHODS
 from ..core import MOST_TOKENS as MOST_TOKENS
 
 MOST_ROWS = 1 << 16  # as for `MOST_TOKENS`
@@ -21,6 +24,39 @@ def add_records(parser: Parser, required: bool = True) -> None:
     parser.add_argument("--records", required=required, help="file of queries with their tools")
     add_format(parser)
     parser.add_argument("--limit", type=whole_number(1), help="take only the first so many records")
+
+
+ANSWERING = ("num_beams", "beam_width", "temperature", "schema", "aggregate", "beta", "max_tokens")
+
+
+def add_pair(parser: Parser) -> None:
+    """Adds --policy, --prm, --template and --method, the embedded pair's by default."""
+    parser.add_argument("--policy", default="embedded:policy", help="a model: see README")
+    parser.add_argument("--prm", default="embedded:prm", help="its reward model")
+    parser.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
+    parser.add_argument("--method", choices=METHODS, default="fine_grained", help="how to search")
+
+
+def load_searcher(args: argparse.Namespace, **options: Any) -> host.Searcher:
+    """A searcher by --policy, --prm, --method, --template and the flags of `add_devices`.
+
+    Args:
+      args: of a command with these.
+      **options: fields of `SearchConfig`.
+
+    Raises:
+      DataError: there is no such model, or the two don't go together.
+    """
+    return host.Searcher.load(
+        args.policy,
+        args.prm if args.method in GUIDED else None,
+        method=args.method,
+        template=args.template,
+        dtype=args.dtype,
+        tensor=args.tensor,
+        compilation_cache=args.compilation_cache,
+        **options,
+    )
 
 
 def add_devices(parser: Parser) -> None:

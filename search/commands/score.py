@@ -124,7 +124,7 @@ def _score(args: argparse.Namespace) -> int:
                 line: dict[str, Any] = {
                     "id": rollouts.id,
                     "completion": given,
-                    "steps": [_step(step) for step in steps],
+                    "steps": [step.to_json() for step in steps],
                     "score": score_of(steps, args.aggregate),
                 }
                 if text != given:
@@ -158,10 +158,6 @@ def _error(text: str, dress: Dress) -> str:
     """Why a completion is no whole list of calls."""
     data = text.encode("utf-8", "surrogatepass")
     return explain(tables(dress), run(tables(dress), data, eot=True), data) or "no end of the calls"
-
-
-def _step(step: model.StepScore) -> dict[str, Any]:
-    return {"kind": step.kind.name, "end": step.end, "p": step.p}
 
 
 main = command(parser, _score)

@@ -12,12 +12,18 @@ from typing import Any
 
 from toolprm_jax.command import Parser, add_fields, add_plan, check_files, command, whole_number
 from toolprm_jax.progress import tell
-from toolprm_jax.records import DataError, check_folder_place, read_rows, write_resumable
+from toolprm_jax.records import (
+    DataError,
+    check_folder_place,
+    checked_file,
+    read_rows,
+    write_resumable,
+)
 from toolprm_jax.tokens import TEMPLATES
 
 from .. import host
 from ..core import GUIDED, METHODS, Execution, SearchConfig
-from .options import MOST_ROWS, MOST_TOKENS, add_devices, add_records
+from .options import MOST_ROWS, MOST_TOKENS, add_devices, add_records, load_searcher
 
 # Fields of `SearchConfig` that are options.
 OPTIONS = (
@@ -136,7 +142,7 @@ def _search(args: argparse.Namespace) -> int:
         for name in ("records", "out"):
             if getattr(args, name) is None:
                 raise DataError(f"--{name}: expected a file")
-        check_files({"records": args.records}, {})
+        checked_file(args.records)
     if guided and args.prm is None:
         raise DataError(f"--prm: expected a reward model for --method {args.method}")
     if args.plan:
@@ -149,16 +155,7 @@ def _search(args: argparse.Namespace) -> int:
         if folder is not None:
             check_folder_place(folder, replace=True)
     records = host.read_queries(args.records, args.format, args.limit)
-    searcher = host.Searcher.load(
-        args.policy,
-        args.prm if guided else None,
-        method=args.method,
-        template=args.template,
-        dtype=args.dtype,
-        tensor=args.tensor,
-        compilation_cache=args.compilation_cache,
-        **vars(base),
-    )
+    searcher = load_searcher(args, **vars(base))
 
     def lines(skip: int) -> Iterator[dict[str, Any]]:
         answers = searcher.many(

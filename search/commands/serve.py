@@ -5,20 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-from typing import Any
 
 from annotated_types import Gt
 
 from toolprm_jax.command import Parser, add_fields, command, number, whole_number
 from toolprm_jax.progress import tell
 from toolprm_jax.records import DataError
-from toolprm_jax.tokens import TEMPLATES
 
 from .. import host
-from ..core import GUIDED, METHODS, SearchConfig
-from .options import add_devices
+from ..core import SearchConfig
+from .options import ANSWERING, add_devices, add_pair, load_searcher
 
-OPTIONS = ("num_beams", "beam_width", "temperature", "schema", "aggregate", "beta", "max_tokens")
 _NEEDED = ("starlette", "uvicorn", "pydantic", "prometheus_client")
 KEY = "TOOLPRM_API_KEY"
 
@@ -26,11 +23,8 @@ KEY = "TOOLPRM_API_KEY"
 def parser() -> Parser:
     """The command's arguments."""
     out = Parser("toolprm-serve", "Serves a pair of models as OpenAI's chat completions.")
-    out.add_argument("--policy", default="embedded:policy", help="a model: see README")
-    out.add_argument("--prm", default="embedded:prm", help="its reward model")
-    out.add_argument("--template", choices=TEMPLATES, help="of a policy without a contract")
-    out.add_argument("--method", choices=METHODS, default="fine_grained", help="how to search")
-    add_fields(out, SearchConfig, *OPTIONS, schema="strict", max_tokens=256)
+    add_pair(out)
+    add_fields(out, SearchConfig, *ANSWERING, schema="strict", max_tokens=256)
     out.add_argument("--name", default="toolprm", help="of the model, as clients see it")
     out.add_argument("--host", default="127.0.0.1", help="address to listen on")
     out.add_argument("--port", type=whole_number(1, 65535), default=8000)
@@ -64,26 +58,15 @@ def _serve(args: argparse.Namespace) -> int:
 
     from .. import serve
 
-    options: dict[str, Any] = {name: getattr(args, name) for name in OPTIONS}
-    searcher = host.Searcher.load(
-        args.policy,
-        args.prm if args.method in GUIDED else None,
-        method=args.method,
-        template=args.template,
-        dtype=args.dtype,
-        compilation_cache=args.compilation_cache,
-        pool_size=args.pool_size,
-        **options,
-    )
-    config = SearchConfig(pool_size=args.pool_size, **options)
+    options = {name: getattr(args, name) for name in (*ANSWERING, "pool_size")}
+    searcher = load_searcher(args, **options)
     engine = host.Engine(
-        searcher.pair, config, method=args.method, rows=args.rows, longest=args.longest
+        searcher.pair, searcher.base, method=args.method, rows=args.rows, longest=args.longest
     )
     tell(f"{args.rows} rows take {engine.bytes / 1e9:.1f} GB with the models; compiling")
     service = serve.Service(
         serve.Worker(engine, args.max_waiting),
         searcher,
-        config,
         args.name,
         args.api_key or os.environ.get(KEY),
         args.timeout,

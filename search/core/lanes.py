@@ -106,10 +106,10 @@ def first_rows(counts: Array, width: int) -> Array:
     return jnp.cumsum(rows) - rows
 
 
-def _rows_of(first: Array, rows: int, counts: Array, width: int) -> Rows:
+def _rows_of(
+    first: Array, rows: int, counts: Array, starts: Array, ends: Array, width: int
+) -> Rows:
     """Some rows of the queries' lists; those behind the last are not active."""
-    starts = first_rows(counts, width)
-    ends = starts + -(-counts // width)
     number = first + jnp.arange(rows, dtype=jnp.int32)
     queries = jnp.minimum(jnp.searchsorted(ends, number, side="right"), counts.shape[0] - 1)
     piece = (number - starts[queries])[:, None]
@@ -149,12 +149,14 @@ def in_passes(
 
     Source: our choice.
     """
-    batch, total = counts.shape[0], together(jnp.sum(-(-counts // width)), execution.in_step)
+    starts = first_rows(counts, width)
+    ends = starts + -(-counts // width)
+    batch, total = counts.shape[0], together(ends[-1], execution.in_step)
     most = min(batch * -(-longest // width), max(execution.max_lanes // width, 1))
     sizes = buckets(most, _FEWEST_ROWS, execution.pass_sizes)
 
     def one(rows: int, first: Array, cache: Cache, carry: Carry) -> Any:
-        passed = _rows_of(first, rows, counts, width)
+        passed = _rows_of(first, rows, counts, starts, ends, width)
         lanes, own, carry = run(passed, cache, carry)
 
         def widened(array: Array, value: int = 0) -> Array:

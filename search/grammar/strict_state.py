@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -84,13 +84,17 @@ def strict_modes(tables: Tables) -> StrictModes:
     return StrictModes(*jax.device_put((roles, places, kinds, _may_end(tables, roles))))
 
 
+def ends_calls(first: Any, second: Any) -> Any:
+    """Whether one of a byte's two events, each its kind plus 1, ends the list of calls."""
+    finish = Kind.TOTAL_FINISH + 1
+    return (first == finish) | (second == finish)
+
+
 def _may_end(tables: Tables, roles: np.ndarray) -> np.ndarray:
     """Modes in or after which the list can end without another call being begun, bool[modes]."""
     entries = np.asarray(tables.transitions, np.int32).reshape(3, len(roles), -1)
     targets = entries & MODE_MASK
-    finish = Kind.TOTAL_FINISH + 1
-    events = (entries >> EVENT_SHIFT & FIELD_MASK, entries >> EVENT2_SHIFT & FIELD_MASK)
-    ends = (events[0] == finish) | (events[1] == finish)
+    ends = ends_calls(entries >> EVENT_SHIFT & FIELD_MASK, entries >> EVENT2_SHIFT & FIELD_MASK)
     begins = (roles[targets] == Role.CALL) & (roles[None, :, None] != Role.CALL)
     follows = (targets != tables.dead) & ~begins
     found = np.zeros(len(roles), bool)

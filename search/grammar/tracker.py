@@ -23,7 +23,6 @@ from toolprm_jax.grammar import (
     OP_PUSH_OBJECT,
     OP_SHIFT,
     Dress,
-    Kind,
     Place,
     Site,
     Tables,
@@ -38,6 +37,7 @@ from .strict_state import (
     Strict,
     StrictModes,
     counts_fit,
+    ends_calls,
     free_text,
     is_trailing,
     new_strict,
@@ -164,8 +164,7 @@ def follow(
     every = jax.tree.map(wide, tracker)
     alive = ~every.dead
     after, events = _step(grammar, every, symbols, alive, rules, wide(queries))
-    ends = (events[0] == Kind.TOTAL_FINISH + 1) | (events[1] == Kind.TOTAL_FINISH + 1)
-    return after, alive & leads_on(grammar, after), ends
+    return after, alive & leads_on(grammar, after), ends_calls(*events)
 
 
 def can_begin(grammar: Grammar, rules: Rules | None, tracker: Tracker, queries: Array) -> Array:
@@ -201,12 +200,6 @@ def initial(grammar: Grammar, shape: tuple[int, ...], schema: Rules | None = Non
     )
 
 
-def _ends(entry: Array) -> Array:
-    """Whether packed entries of the transitions end the list of calls, bool[...]."""
-    first, second = entry >> EVENT_SHIFT & FIELD_MASK, entry >> EVENT2_SHIFT & FIELD_MASK
-    return (first == Kind.TOTAL_FINISH + 1) | (second == Kind.TOTAL_FINISH + 1)
-
-
 def _step(
     grammar: Grammar,
     tracker: Tracker,
@@ -225,6 +218,7 @@ def _step(
     mode = jnp.where(push & (tracker.depth == MAX_DEPTH), 0, mode)
     pushed = tracker.stack << 1 | (op == OP_PUSH_ARRAY).astype(jnp.uint32)
     popped = tracker.stack >> 1
+    first, second = entry >> EVENT_SHIFT & FIELD_MASK, entry >> EVENT2_SHIFT & FIELD_MASK
     roles = grammar.strict.roles
     begins = (roles[mode] == Role.CALL) & (roles[tracker.mode] != Role.CALL)
     calls = tracker.calls + begins
@@ -234,13 +228,12 @@ def _step(
         strict, fits = strict_byte(
             grammar.strict, schema, queries, strict, symbol, modes, tracker.depth, context, closes
         )
-        fits &= counts_fit(grammar.strict, schema, queries, calls, mode, _ends(entry))
+        fits &= counts_fit(grammar.strict, schema, queries, calls, mode, ends_calls(first, second))
         mode = jnp.where(fits, mode, 0)
     factors = jnp.asarray(HASH_FACTORS, jnp.uint32)
     symbol_u32 = symbol.astype(jnp.uint32)[..., None]
     alive = mode != 0
-    first = jnp.where(alive, entry >> EVENT_SHIFT & FIELD_MASK, 0)
-    second = jnp.where(alive, entry >> EVENT2_SHIFT & FIELD_MASK, 0)
+    first, second = jnp.where(alive, first, 0), jnp.where(alive, second, 0)
     check = tracker.check
     if check is not None and isinstance(schema, Schema):
         check = check_byte(

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -22,10 +23,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from toolprm_jax.model import StepScore, label_probabilities
+from toolprm_jax.model import label_probabilities
 from toolprm_jax.records import DataError, query_record
 
-from ..core import SearchConfig
 from ..host import Answer, Searcher
 from .metrics import Metrics
 from .requests import ChatRequest, ScoreRequest, ShareRequest, query_of
@@ -43,8 +43,7 @@ class Service:
 
     Attributes:
       worker: has the engine.
-      searcher: of the same models, for scores.
-      config: of the engine.
+      searcher: of the same models and configuration, for scores.
       name: of the model, as clients see it.
       api_key: that clients must send; None for no key.
       seconds: time limit of a request.
@@ -52,7 +51,6 @@ class Service:
 
     worker: Worker
     searcher: Searcher
-    config: SearchConfig
     name: str
     api_key: str | None = None
     seconds: float = 120.0
@@ -87,7 +85,7 @@ def make_app(service: Service) -> Starlette:
     async def chat(request: Request) -> Response:
         asked = await _body(request, ChatRequest)
         _check_model(asked.model, service)
-        config = service.config
+        config = service.searcher.base
         query = query_of(asked, num_beams=config.num_beams, strict=config.schema == "strict")
         answer = None
         if query is not None:
@@ -104,12 +102,12 @@ def make_app(service: Service) -> Starlette:
         _check_model(asked.model, service)
         record = query_record(asked.messages, asked.tools)
 
-        def work() -> list[Any]:
-            return service.searcher.score(record, asked.completions)
-
+        work = partial(service.searcher.score, record, asked.completions)
         found = await _settled(request, service.worker.call(work), service.seconds)
-        lines = [
-            {"error": str(one)} if isinstance(one, DataError) else {"steps": list(map(_step, one))}
+        lines: list[dict[str, Any]] = [
+            {"error": str(one)}
+            if isinstance(one, DataError)
+            else {"steps": [step.to_json() for step in one]}
             for one in found
         ]
         data = [{"index": index, "object": "score", **line} for index, line in enumerate(lines)]
@@ -123,14 +121,10 @@ def make_app(service: Service) -> Starlette:
             raise RefusedError(400, "the server has no reward model")
         prompts = asked.prompts(prm.codec.encode)
 
-        def work() -> list[float]:
-            found = label_probabilities(
-                prm, prompts, asked.label_token_ids, among_labels=asked.apply_softmax
-            )
-            return found[:, 0].tolist()
-
+        labels, among = asked.label_token_ids, asked.apply_softmax
+        work = partial(label_probabilities, prm, prompts, labels, among_labels=among)
         found = await _settled(request, service.worker.call(work), service.seconds)
-        return JSONResponse(scores(service.name, found, sum(map(len, prompts))))
+        return JSONResponse(scores(service.name, found[:, 0].tolist(), sum(map(len, prompts))))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -277,7 +271,3 @@ async def _events(response: dict[str, Any], usage: bool) -> AsyncIterator[str]:
     for chunk in chunks(response, usage):
         yield f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
     yield "data: [DONE]\n\n"
-
-
-def _step(step: StepScore) -> dict[str, Any]:
-    return {"kind": step.kind.name, "end": step.end, "p": step.p}

@@ -7,7 +7,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
-from toolprm_jax.records import DataError, Record, check_unicode, query_record
+from toolprm_jax.records import (
+    DataError,
+    Record,
+    bare_functions,
+    check_nesting,
+    check_unicode,
+    query_record,
+)
 
 from ..grammar import ANY_CALLS, CallCounts
 
@@ -117,9 +124,10 @@ def query_of(request: ChatRequest, *, num_beams: int, strict: bool) -> Query | N
     Raises:
       DataError: with the field and what was expected.
     """
-    choice, tools = request.tool_choice or "auto", request.tools or []
+    check_nesting([request.tools or []])
+    choice, tools = request.tool_choice or "auto", bare_functions(request.tools or [])
     if isinstance(choice, NamedTool):
-        tools = [tool for tool in tools if _name(tool) == choice.function.name]
+        tools = [tool for tool in tools if tool.get("name") == choice.function.name]
         if not tools:
             name = choice.function.name
             raise DataError(f"tool_choice: expected the name of one of the tools, found {name!r}")
@@ -127,7 +135,7 @@ def query_of(request: ChatRequest, *, num_beams: int, strict: bool) -> Query | N
         raise DataError("tool_choice: expected tools beside 'required'")
     if (request.n or 1) > num_beams:
         raise DataError(f"n: expected at most {num_beams}, the beams that are kept")
-    if not strict and any(_is_strict(tool) for tool in tools):
+    if not strict and any(tool.get("strict") is True for tool in tools):
         raise DataError("tools: expected no 'strict': true, for the server ignores schemas")
     if choice == "none" or not tools:
         query_record(request.messages, tools or [{"name": "none"}])  # for its checks
@@ -144,19 +152,6 @@ def query_of(request: ChatRequest, *, num_beams: int, strict: bool) -> Query | N
         min(limits, default=None),
         (least, most),
     )
-
-
-def _function(tool: dict[str, Any]) -> dict[str, Any]:
-    inner = tool.get("function")
-    return inner if isinstance(inner, dict) else tool
-
-
-def _name(tool: dict[str, Any]) -> Any:
-    return _function(tool).get("name")
-
-
-def _is_strict(tool: dict[str, Any]) -> bool:
-    return _function(tool).get("strict") is True
 
 
 class ShareRequest(BaseModel):

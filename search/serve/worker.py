@@ -110,12 +110,9 @@ class Worker:
     def _run(self) -> None:
         try:
             while self._take():
-                for number, future in list(self._running.items()):
-                    if future.cancelled():
-                        self._engine.cancel(number)
-                        del self._running[number]
-                for number, answer in self._engine.step().items():
-                    _settle(self._running.pop(number), answer)
+                self._step()
+            while self._running:
+                self._step()
         except BaseException as error:
             _log.exception("the engine has failed")
             self.failure = error
@@ -125,14 +122,16 @@ class Worker:
                 _settle(job.done, StoppedError("the engine has failed"))
 
     def _take(self) -> bool:
-        """Takes what has come in, and waits for it where there is nothing else to do."""
+        """Takes what has come in, and waits for it where there is nothing else to do.
+
+        False once the thread is to end.
+        """
         while True:
             try:
                 job = self._inbox.get(block=not self._running)
             except queue.Empty:
                 return True
             if job is None:
-                self._drain()
                 return False
             if job.done.cancelled():
                 continue
@@ -146,10 +145,14 @@ class Worker:
             except Exception as error:  # of this request: the engine is as it was
                 _settle(job.done, error)
 
-    def _drain(self) -> None:
-        while self._running:
-            for number, answer in self._engine.step().items():
-                _settle(self._running.pop(number), answer)
+    def _step(self) -> None:
+        """Gives up what was cancelled, goes on with the others, and settles what is done."""
+        for number, future in list(self._running.items()):
+            if future.cancelled():
+                self._engine.cancel(number)
+                del self._running[number]
+        for number, answer in self._engine.step().items():
+            _settle(self._running.pop(number), answer)
 
 
 def _settle(future: Future[Any], value: Any) -> None:

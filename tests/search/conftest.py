@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,8 @@ import jax
 import optax
 import pytest
 
+from search.host import engine as engines
+from search.host import searcher as searchers
 from search.host.pair import ModelPair
 from toolprm_jax.model.decoder import Decoder, DecoderConfig, init_params
 from toolprm_jax.model.files.hf import save_model
@@ -43,9 +46,29 @@ class Pair(NamedTuple):
     prm: str
 
 
+def _by_length(codec: Codec) -> list[Record]:
+    """Queries, shortest prompts first; the policy has seen the first eight."""
+    return sorted(masked_corpus(5, "heldout", 24), key=lambda r: len(codec.prompt(r)))
+
+
 def _learnt(codec: Codec) -> list[Record]:
     """What the policy has seen."""
-    return sorted(masked_corpus(5, "heldout", 24), key=lambda r: len(codec.prompt(r)))[:8]
+    return _by_length(codec)[:8]
+
+
+@pytest.fixture(scope="module")
+def unclosed() -> Iterator[None]:
+    """Answers as they were drawn: what ran against a limit takes long to close."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (engines, searchers):
+            patch.setattr(module, "shortest_closing", lambda *given: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def by_length(models: ModelPair) -> list[Record]:
+    """Queries, shortest prompts first."""
+    return _by_length(models.policy.codec)
 
 
 @pytest.fixture

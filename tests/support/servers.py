@@ -88,9 +88,10 @@ def serving(service: Service) -> Iterator[str]:
 def told_service(engine: Told, most_waiting: int = 4, **options: Any) -> Service:
     """A service with an engine that is told."""
     codec = SimpleNamespace(encode=lambda text: [0] * len(text))
-    searcher: Any = SimpleNamespace(pair=SimpleNamespace(policy=SimpleNamespace(codec=codec)))
+    pair = SimpleNamespace(policy=SimpleNamespace(codec=codec))
+    searcher: Any = SimpleNamespace(pair=pair, base=CONFIG)
     worker = Worker(engine, most_waiting)  # type: ignore[arg-type]
-    return Service(worker, searcher, CONFIG, "tiny", **options)
+    return Service(worker, searcher, "tiny", **options)
 
 
 def ask(address: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any, Any]:

@@ -60,16 +60,12 @@ def label_probabilities(
             raise DataError(f"a prompt has {len(ids)} tokens, the model takes {most}")
     builders: dict[int, TreeBuilder] = {}  # a tree has one root
     last = [builders.setdefault(ids[0], TreeBuilder()).add_path(ids)[-1] for ids in prompts]
-    sizes = [len(builder) for builder in builders.values()]
-    offsets = dict(zip(builders, np.cumsum([0, *sizes[:-1]]), strict=True))
-    places = np.asarray(
-        [
-            offsets[ids[0]] + builders[ids[0]].places()[node]
-            for ids, node in zip(prompts, last, strict=True)
-        ]
-    )
-    trees = [builder.build() for builder in builders.values()]
-    batch = pack(trees, sum(sizes) + -sum(sizes) % _ROW_STEP)
+    size, index = 0, dict[int, NDArray[np.int32]]()  # of each tree's nodes in the row
+    for root, builder in builders.items():
+        index[root] = size + builder.places()
+        size += len(builder)
+    places = np.asarray([index[ids[0]][node] for ids, node in zip(prompts, last, strict=True)])
+    batch = pack([builder.build() for builder in builders.values()], size + -size % _ROW_STEP)
     padded = np.resize(places, 1 << (len(places) - 1).bit_length())
     logits = np.asarray(_logits(loaded.model, loaded.params, batch, padded))[: len(places)]
     labels = np.asarray(label_ids)

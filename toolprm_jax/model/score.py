@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -40,6 +40,10 @@ class StepScore(NamedTuple):
     kind: Kind
     end: int  # byte offset just past the decision's boundary
     p: float  # probability that it is right
+
+    def to_json(self) -> dict[str, Any]:
+        """As scores are written."""
+        return {"kind": self.kind.name, "end": self.end, "p": self.p}
 
 
 class _Path(NamedTuple):

@@ -18,6 +18,7 @@ from .jsonl import row_of as row_of
 from .literals import LANGUAGES as LANGUAGES
 from .literals import literal_value as literal_value
 from .literals import plain_schema as plain_schema
+from .openai import bare_functions as bare_functions
 from .parameters import is_list as is_list
 from .parameters import mappings as mappings
 from .parameters import resolve as resolve

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +13,12 @@ from hypothesis import given
 from search.core.config import Execution, SearchConfig
 from search.grammar.strict_tables import ENGINE_SIZE
 from search.host import engine as engines
-from search.host import searcher as searchers
 from search.host.answers import Answer
 from search.host.engine import Engine
 from search.host.packing import merged, pack
 from search.host.pair import ModelPair
 from search.host.searcher import Searcher
 from toolprm_jax.records.types import DataError, Record
-from toolprm_jax.toolworld.masked import masked_corpus
 
 CONFIG = SearchConfig(
     num_beams=2,
@@ -34,6 +31,7 @@ CONFIG = SearchConfig(
     execution=Execution(pass_sizes=1),
 )
 
+pytestmark = pytest.mark.usefixtures("unclosed")
 prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), max_size=6)
 
 
@@ -54,21 +52,9 @@ def test_a_forest_holds_each_beginning_once(given: list[list[int]]) -> None:
     assert np.asarray(packed.lengths)[: len(given)].tolist() == [len(p) for p in given]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _unclosed() -> Iterator[None]:
-    """Answers as they were drawn: what ran against a limit takes long to close."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (engines, searchers):
-            patch.setattr(module, "shortest_closing", lambda *given: None)
-        yield
-
-
 @pytest.fixture(scope="module")
-def records(models: ModelPair) -> list[Record]:
-    found = sorted(
-        masked_corpus(5, "heldout", 24), key=lambda r: len(models.policy.codec.prompt(r))
-    )
-    return [found[i] for i in (9, 0, 4, 2, 7, 5, 1)]
+def records(by_length: list[Record]) -> list[Record]:
+    return [by_length[i] for i in (9, 0, 4, 2, 7, 5, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +162,16 @@ def test_limits_and_the_number_of_answers_are_the_querys_own(
     assert "length_overflow" in short.flags
     assert (both.text, both.score) == (plain.text, pytest.approx(plain.score))
     assert both.cost["decisions"] >= plain.cost["decisions"]
+    # One that goes away doesn't end a neighbour that wants more whole beams.
+    for steps in range(4):
+        number, gone = engine.submit(records[4], answers=2), engine.submit(records[2])
+        found: dict[int, Answer] = {}
+        for _ in range(steps):
+            found |= engine.step()
+        engine.cancel(gone)
+        for _ in range(50):
+            found |= engine.step()
+        same(found[number], both)
     loose = Engine(engine.pair, replace(CONFIG, schema="ignore"), rows=1, longest=256)
     with pytest.raises(DataError, match="expected schema strict"):
         loose.submit(records[1], calls=(1, 1))

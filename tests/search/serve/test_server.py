@@ -12,8 +12,6 @@ import pytest
 from servers import ask, serving
 
 from search.core.config import Execution, SearchConfig
-from search.host import engine as engines
-from search.host import searcher as searchers
 from search.host.answers import Answer
 from search.host.engine import Engine
 from search.host.pair import ModelPair
@@ -23,9 +21,8 @@ from search.serve.worker import Worker
 from toolprm_jax.grammar.types import Kind
 from toolprm_jax.records.queries import query_record
 from toolprm_jax.records.types import Record, Tool
-from toolprm_jax.toolworld.masked import masked_corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unclosed")]
 CONFIG = SearchConfig(
     num_beams=2,
     beam_width=2,
@@ -38,21 +35,9 @@ CONFIG = SearchConfig(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _unclosed() -> Iterator[None]:
-    """Answers as they were drawn: what ran against a limit takes long to close."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (engines, searchers):
-            patch.setattr(module, "shortest_closing", lambda *given: None)
-        yield
-
-
 @pytest.fixture(scope="module")
-def records(models: ModelPair) -> list[Record]:
-    found = sorted(
-        masked_corpus(5, "heldout", 24), key=lambda r: len(models.policy.codec.prompt(r))
-    )
-    return found[:6]
+def records(by_length: list[Record]) -> list[Record]:
+    return by_length[:6]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +47,7 @@ def engine(models: ModelPair) -> Engine:
 
 @pytest.fixture(scope="module")
 def address(models: ModelPair, engine: Engine) -> Iterator[str]:
-    service = Service(Worker(engine, 64), Searcher(models, CONFIG), CONFIG, "tiny", "key")
+    service = Service(Worker(engine, 64), Searcher(models, CONFIG), "tiny", "key")
     with serving(service) as address:
         yield address
 
