@@ -142,6 +142,8 @@ def _search(args: argparse.Namespace) -> int:
         for name in ("records", "out"):
             if getattr(args, name) is None:
                 raise DataError(f"--{name}: expected a file")
+        models = {"policy": args.policy, "prm": args.prm if guided else None}
+        check_files({**models, "records": args.records}, {"out": args.out})
         checked_file(args.records)
     if guided and args.prm is None:
         raise DataError(f"--prm: expected a reward model for --method {args.method}")
@@ -149,8 +151,6 @@ def _search(args: argparse.Namespace) -> int:
         return _plan(args, base)
     if args.prm is not None and not guided:
         tell(f"--method {args.method} asks no reward model: --prm is not read")
-    models = {"policy": args.policy, "prm": args.prm if guided else None}
-    check_files({**models, "records": args.records}, {"out": args.out})
     for folder in (args.trace, args.profile):
         if folder is not None:
             check_folder_place(folder, replace=True)
