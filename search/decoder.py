@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from toolprm_jax.model import Decoder, KeyValues, Params
+from toolprm_jax.model import Decoder, KeyValues, Params, tree_visibility
 from toolprm_jax.tokens import Contract
 
 from .core import Lanes, Memory, buckets, smallest
@@ -66,6 +66,8 @@ class Packed(NamedTuple):
     exits: Array  # int32[S], the index just past each token's subtree
     places: Array  # int32[n, T], where each prompt's tokens stand; any place past its end
     lengths: Array  # int32[n]
+    source: Array  # int32[], a row of the cache
+    known: Array  # int32[], first tokens of every prompt that stand there and not here
 
 
 def empty_cache(model: Decoder, batch: int, prompt_size: int, pool_size: int) -> ModelCache:
@@ -95,12 +97,28 @@ def join_cache(
       rows: int32[n], the row that each prompt gets.
       count: int32[], how many of the n there are.
     """
-    row = (packed.tokens[None], packed.positions[None], packed.exits[None])
-    found: Any = model.apply(params, *row, method=Decoder.prefill)
+    row = (packed.tokens[None], packed.positions[None])
+    is_known = jnp.arange(cache.prompt.keys.shape[3]) < packed.known
+
+    def alone() -> KeyValues:
+        new: Any = model.apply(params, *row, packed.exits[None], method=Decoder.prefill)
+        return new
+
+    def below() -> KeyValues:
+        masks = (is_known[None, None],)
+        sees = tree_visibility(packed.exits[None])
+        above = ((cache.prompt,), masks, packed.source[None])
+        result: Any = model.apply(params, *row, sees, *above, method=Decoder.extend)
+        return result[1]
+
+    found = jax.lax.cond(packed.known > 0, below, alone)
 
     def put(number: Array, prompt: KeyValues) -> KeyValues:
         def one(array: Array, new: Array) -> Array:
             mine = jnp.take(new, packed.places[number], axis=3)
+            # Where this overwrites the source, it does so with the same first tokens.
+            known = jax.lax.dynamic_slice_in_dim(array, packed.source, 1, axis=1)
+            mine = jnp.where(is_known[:, None], known, mine)
             return jax.lax.dynamic_update_slice_in_dim(array, mine, rows[number], axis=1)
 
         return KeyValues(*(one(*pair) for pair in zip(prompt, found, strict=True)))

@@ -1,4 +1,4 @@
-"""toolprm-search --plan: what a search needs on a device, without weights and without running."""
+"""--plan: what a search or a server needs on a device, without weights and without running."""
 
 from __future__ import annotations
 
@@ -7,15 +7,69 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from toolprm_jax.model import Decoder, DecoderConfig, abstract_params, make_mesh, param_shardings
+from toolprm_jax.model import (
+    Decoder,
+    DecoderConfig,
+    abstract_params,
+    make_mesh,
+    num_params,
+    param_shardings,
+)
 from toolprm_jax.plan import Plan, any_codec, make_plan
 
 from ..core import SearchConfig
 from ..decoder import DecoderPolicy, DecoderReward, Models, Prompts
-from ..grammar import grammar_from_pieces
-from ..host import sharded_search
+from ..grammar import ENGINE_SIZE, grammar_from_pieces
+from ..host import empty_rows, go_on, nobodys_rules, sharded_search
+
+
+def model_facts(policy: DecoderConfig, prm: DecoderConfig | None) -> dict[str, str]:
+    """What a plan says of its models."""
+    shapes = {"policy": policy, "reward model": prm}
+    return {
+        name: f"{num_params(abstract_params(shape)):,} parameters, {shape.dtype}"
+        for name, shape in shapes.items()
+        if shape is not None
+    }
+
+
+def _laid_out(make: Callable[..., Any], sharding: NamedSharding, *inputs: Any) -> Any:
+    """The arrays that a function makes, as shapes that lie on devices."""
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        jax.eval_shape(make, *inputs),
+    )
+
+
+def _models(mesh: Mesh, policy: DecoderConfig, prm: DecoderConfig | None) -> Models:
+    """Models without weights, on a mesh."""
+
+    def weights(shape: DecoderConfig | None) -> Any:
+        if shape is None:
+            return None
+        abstract = abstract_params(shape)
+        return jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, shape.dtype, sharding=sharding),
+            abstract,
+            param_shardings(mesh, abstract),
+        )
+
+    codec = any_codec()
+    contract, rows = codec.contract, policy.vocab_size
+    grammar = grammar_from_pieces(codec.pieces[:rows], rows, contract.ends, codec.template.dress)
+    return Models(
+        DecoderPolicy(Decoder(policy)),
+        None if prm is None else DecoderReward.of(Decoder(prm), contract),
+        (weights(policy), weights(prm)),
+        _laid_out(lambda: grammar, NamedSharding(mesh, PartitionSpec())),
+    )
+
+
+def _parts(models: Models) -> dict[str, Any]:
+    policy, prm = models.params
+    return {"policy": policy, **({} if prm is None else {"reward model": prm})}
 
 
 def plan_search(
@@ -50,42 +104,47 @@ def plan_search(
             f"found {batch_size}"
         )
     along, whole = (NamedSharding(mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec()))
-
-    def laid_out(make: Callable[[], Any], sharding: NamedSharding) -> Any:
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            jax.eval_shape(make),
-        )
-
-    def weights(shape: DecoderConfig | None) -> Any:
-        if shape is None:
-            return None
-        abstract = abstract_params(shape)
-        return jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, shape.dtype, sharding=sharding),
-            abstract,
-            param_shardings(mesh, abstract),
-        )
-
-    codec = any_codec()
-    contract = codec.contract
-    params = (weights(policy), weights(prm))
-    rows = policy.vocab_size
-    grammar = grammar_from_pieces(codec.pieces[:rows], rows, contract.ends, codec.template.dress)
+    models = _models(mesh, policy, prm)
     lengths = jnp.ones(batch_size, jnp.int32)
     lowered = sharded_search.lower(
         mesh,
-        Models(
-            DecoderPolicy(Decoder(policy)),
-            None if prm is None else DecoderReward.of(Decoder(prm), contract),
-            params,
-            laid_out(lambda: grammar, whole),
-        ),
-        laid_out(lambda: jax.random.split(jax.random.key(0), batch_size), along),
-        laid_out(
+        models,
+        _laid_out(lambda: jax.random.split(jax.random.key(0), batch_size), along),
+        _laid_out(
             lambda: Prompts(jnp.zeros((batch_size, prompt_tokens), jnp.int32), lengths), along
         ),
-        laid_out(lambda: config, whole),
+        _laid_out(lambda: config, whole),
     )
-    parts = {"policy": params[0], **({} if prm is None else {"reward model": params[1]})}
-    return make_plan(lowered, parts, devices)
+    return make_plan(lowered, _parts(models), devices)
+
+
+def plan_engine(
+    policy: DecoderConfig,
+    prm: DecoderConfig | None,
+    config: SearchConfig,
+    *,
+    rows: int,
+    longest: int,
+    devices: Sequence[Any],
+) -> Plan:
+    """Compiles the engine's search for one device, which may be one that isn't there.
+
+    Args:
+      policy: shape of the policy; weights are in its dtype.
+      prm: shape of the reward model; None plans a method that asks none.
+      config: from `method_config`.
+      rows: queries at once.
+      longest: tokens of a prompt, at most.
+      devices: from `planned_devices`; the first is planned for.
+
+    Raises:
+      DataError: the compiler says that it doesn't fit.
+    """
+    mesh = make_mesh(devices=devices[:1])
+    models, whole = _models(mesh, policy, prm), NamedSharding(mesh, PartitionSpec())
+    rules = nobodys_rules(config, ENGINE_SIZE, rows)
+    like = jnp.zeros((rows, longest), jnp.int32)
+    held = _laid_out(lambda models: empty_rows(models, config, rules, like), whole, models)
+    rounds = _laid_out(lambda: jnp.int32(1), whole)
+    lowered = go_on.lower(models, held, rounds, _laid_out(lambda: config, whole))
+    return make_plan(lowered, {**_parts(models), "rows": held}, devices[:1])

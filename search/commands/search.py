@@ -83,11 +83,10 @@ def parser() -> Parser:
 def _plan(args: argparse.Namespace, base: SearchConfig) -> int:
     """Prints what the search needs."""
     # JAX takes seconds to import, and --help needs none of it.
-    from toolprm_jax.model import abstract_params, num_params
     from toolprm_jax.plan import planned_devices, print_plan, shape_of
 
     from ..methods import method_config
-    from .plan import plan_search
+    from .plan import model_facts, plan_search
 
     devices = planned_devices(args.topology)
     dtype = host.dtype_for(args.dtype, devices)
@@ -111,10 +110,7 @@ def _plan(args: argparse.Namespace, base: SearchConfig) -> int:
         f"{args.batch_size} queries at once, prompts of {args.prompt_tokens} tokens",
         "mesh": f"data {len(devices) // args.tensor}, tensor {args.tensor}",
     }
-    for name, shape in {"policy": policy, "reward model": prm}.items():
-        if shape is not None:
-            facts[name] = f"{num_params(abstract_params(shape)):,} parameters, {shape.dtype}"
-    print_plan(plan, facts)
+    print_plan(plan, {**facts, **model_facts(policy, prm)})
     return 0
 
 

@@ -8,12 +8,12 @@ import os
 
 from annotated_types import Gt
 
-from toolprm_jax.command import Parser, add_fields, command, number, whole_number
+from toolprm_jax.command import Parser, add_fields, add_plan, command, number, whole_number
 from toolprm_jax.progress import tell
 from toolprm_jax.records import DataError
 
 from .. import host
-from ..core import SearchConfig
+from ..core import GUIDED, SearchConfig
 from .options import ANSWERING, add_devices, add_pair, load_searcher
 
 _NEEDED = ("starlette", "uvicorn", "pydantic", "prometheus_client")
@@ -43,7 +43,31 @@ def parser() -> Parser:
         "--pool-size", type=whole_number(64), default=2048, help="as for toolprm-search"
     )
     add_devices(out)
+    add_plan(out, "the server", "a model")
     return out
+
+
+def _plan(args: argparse.Namespace, config: SearchConfig) -> int:
+    """Prints what the server needs."""
+    # JAX takes seconds to import, and --help needs none of it.
+    from toolprm_jax.plan import planned_devices, print_plan, shape_of
+
+    from ..methods import method_config
+    from .plan import model_facts, plan_engine
+
+    devices = planned_devices(args.topology)
+    dtype = host.dtype_for(args.dtype, devices)
+    policy = shape_of(args.policy, dtype=dtype)
+    prm = shape_of(args.prm, dtype=dtype) if args.method in GUIDED else None
+    config = method_config(args.method, config)
+    sizes = {"rows": args.rows, "longest": args.longest}
+    plan = plan_engine(policy, prm, config, **sizes, devices=devices)
+    facts = {
+        "server": f"{args.method}, N = {config.num_beams}, M = {config.beam_width}, "
+        f"{args.rows} queries at once, prompts of up to {args.longest} tokens"
+    }
+    print_plan(plan, {**facts, **model_facts(policy, prm)})
+    return 0
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -54,12 +78,14 @@ def _serve(args: argparse.Namespace) -> int:
         raise DataError("--schema: expected ignore or strict, found 'prune'")
     if args.tensor != 1:
         raise DataError("--tensor: the server's engine runs on one device")
+    options = {name: getattr(args, name) for name in (*ANSWERING, "pool_size")}
+    if args.plan:
+        return _plan(args, SearchConfig(trace=True, **options))
     import uvicorn  # not for --help
 
     from .. import serve
 
-    options = {name: getattr(args, name) for name in (*ANSWERING, "pool_size")}
-    searcher = load_searcher(args, **options)
+    searcher = load_searcher(args, trace=True, **options)
     engine = host.Engine(
         searcher.pair, searcher.base, method=args.method, rows=args.rows, longest=args.longest
     )

@@ -3,11 +3,15 @@ from .answers import flag_counts as flag_counts
 from .batches import make_batches as make_batches
 from .batches import record_keys as record_keys
 from .engine import Engine as Engine
+from .engine import Watch as Watch
 from .pair import ModelPair as ModelPair
 from .pair import dtype_for as dtype_for
 from .pair import load_pair as load_pair
 from .pair import load_told as load_told
 from .queries import read_queries as read_queries
+from .rows import empty_rows as empty_rows
+from .rows import go_on as go_on
+from .rows import nobodys_rules as nobodys_rules
 from .runs import MethodRun as MethodRun
 from .runs import run_methods as run_methods
 from .sampled import digest_of as digest_of

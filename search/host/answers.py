@@ -19,6 +19,9 @@ from ..decoder import Prompts
 from ..report import write_search_picture
 from .confidence import By, confidence
 
+# What ends a completion that ran against a limit, if anything may.
+Closing = Callable[[bytes], bytes | None] | None
+
 
 class Beam(NamedTuple):
     """A whole completion that a search kept to its end."""
@@ -110,7 +113,7 @@ def answer_of(
     row: int,
     prompts: Prompts,
     judge: Granularity | None,
-    close: Callable[[bytes], bytes | None] | None = None,
+    close: Closing = None,
 ) -> Answer:
     """The answer in one row of a search's output.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,14 +35,28 @@ from ..grammar import (
     make_strict,
 )
 from ..methods import method_config
-from .answers import Answer, answer_of
+from .answers import Answer, Closing, answer_of
 from .batches import record_keys
 from .closing import shortest_closing
-from .packing import Forest, merged, pack
+from .packing import Intake, intake, merged, pack
 from .pair import ModelPair
 from .programs import Programs
-from .rows import Held, Joining, Own, empty_rows, give_up, go_on, join, outcome
+from .rows import (
+    NOBODY,
+    Held,
+    Joining,
+    Own,
+    empty_rows,
+    give_up,
+    go_on,
+    join,
+    nobodys_rules,
+    outcome,
+)
+from .tree import search_tree
 from .vote import VOTES
+
+Watch = Callable[[dict[str, Any]], None]
 
 _SMALLEST = 128  # tokens of a packed row; the others are this times 2, 4, ...
 
@@ -58,6 +72,8 @@ class _Query:
     rules: Rules | None  # [1, ...]
     calls: CallCounts
     own: Own  # numbers
+    watch: Watch | None
+    shown: int = 0  # decisions that its watcher has seen
 
 
 class Engine:
@@ -70,6 +86,7 @@ class Engine:
       programs: what was compiled; after `warm_up` nothing is.
       bytes: that the rows and the models take.
       prompt_tokens: of all queries that joined so far.
+      reused_tokens: of these, that a row still held of an earlier prompt.
       run_tokens: that were run for them, padding included.
     """
 
@@ -99,8 +116,8 @@ class Engine:
           DataError: the schemas are to prune, or memory doesn't suffice.
         """
         base = SearchConfig(schema="strict") if config is None else config
-        if base.schema == "prune" or base.trace:
-            raise DataError("engine: expected schema ignore or strict, and no trace")
+        if base.schema == "prune":
+            raise DataError("engine: expected schema ignore or strict")
         self.pair = pair
         self.method: Method = method
         self._config = method_config(method, base, pair.granularity)
@@ -110,10 +127,13 @@ class Engine:
         self._longest, self._rounds, self._tools_size = longest, rounds, tools_size
         self._numbers = itertools.count()
         self.programs = Programs()
-        self.prompt_tokens = self.run_tokens = 0
+        # What each row of the caches holds, and when that was last used.
+        self._prompts: list[list[int]] = [[]] * rows
+        self._used, self._clock = [0] * rows, itertools.count(1)
+        self.prompt_tokens = self.reused_tokens = self.run_tokens = 0
         like = jnp.zeros((rows, longest), jnp.int32)
-        self._nothing = self._rules(_nobody())
-        rules = jax.tree.map(lambda leaf: jnp.repeat(leaf, rows, axis=0), self._nothing)
+        self._nothing = self._rules(NOBODY)
+        rules = nobodys_rules(self._config, tools_size, rows)
         inputs = (self._models, self._config, rules, like)
         self.bytes = _bytes(jax.eval_shape(empty_rows, *inputs)) + _bytes(self._models)
         room = _memory()
@@ -134,6 +154,7 @@ class Engine:
         answers: int = 1,
         token_limit: int | None = None,
         calls: CallCounts = ANY_CALLS,
+        watch: Watch | None = None,
     ) -> int:
         """Takes a query; `step` answers it.
 
@@ -145,6 +166,8 @@ class Engine:
           answers: how many of the best beams are to be whole.
           token_limit: tokens of a completion at most, where that is less than the configuration's.
           calls: the fewest and the most in an answer, where the tools' schemas are strict.
+          watch: gets the tree as far as it has grown, see `search_tree`, after every decision and
+            with the answer; where the configuration traces.
 
         Returns:
           A number that the answer will come under.
@@ -152,6 +175,8 @@ class Engine:
         Raises:
           DataError: the prompt is too long, the tools too many, or calls can't be counted.
         """
+        if watch is not None and not self._config.trace:
+            raise DataError("watch: expected an engine whose configuration has a trace")
         if calls != ANY_CALLS and self._config.schema != "strict":
             raise DataError("calls: expected schema strict, which alone can count them")
         prompt = self.pair.policy.codec.prompt(record)
@@ -168,7 +193,7 @@ class Engine:
             config.max_tokens if token_limit is None else min(token_limit, config.max_tokens),
         )
         rules = self._rules(record, calls)
-        query = _Query(next(self._numbers), record, prompt, key, rules, calls, own)
+        query = _Query(next(self._numbers), record, prompt, key, rules, calls, own, watch)
         self._waiting.append(query)
         return query.number
 
@@ -202,14 +227,18 @@ class Engine:
         self._admit()
         if not any(self._rows):
             return {}
-        inputs = (self._models, self._held, jnp.int32(self._rounds), self._config)
+        watched = [row for row, query in enumerate(self._rows) if query and query.watch]
+        rounds = 1 if watched else self._rounds
+        inputs = (self._models, self._held, jnp.int32(rounds), self._config)
         self._held, going = self._run("advance", go_on, *inputs)
         going = jax.device_get(going)
         done = [row for row, query in enumerate(self._rows) if query and not going[row]]
-        if not done:
+        if not done and not watched:
             return {}
         output = self._run("finish", outcome, self._models, self._held, self._config)
         output = jax.device_get(output)
+        for row in watched:
+            self._show(output, row)
         if vote := VOTES.get(self.method):
             output = vote(output, self.pair.policy.codec)
         return dict(self._answers(output, done))
@@ -238,7 +267,7 @@ class Engine:
     def warm_up(self) -> None:
         """Compiles all that queries will need."""
         for size in self._sizes():
-            empty = pack(Forest([], [], [], []), size, len(self._rows), self._longest)
+            empty = pack(Intake(merged([]), size, 0), len(self._rows), self._longest)
             self._join(self._joining(empty, [], []))
         nobody = jnp.zeros(len(self._rows), bool)
         inputs = (self._models, self._held)
@@ -247,7 +276,7 @@ class Engine:
         self._held, _ = self._run("advance", go_on, *inputs)
         self._run("finish", outcome, self._models, self._held, self._config)
         if is_strict(self._config):
-            self._closing(_nobody(), ANY_CALLS, b"")
+            self._closing(NOBODY, ANY_CALLS, b"")
 
     def _closing(self, record: Record, calls: CallCounts, text: bytes) -> bytes | None:
         """What ends a completion that ran against a limit."""
@@ -283,22 +312,40 @@ class Engine:
         """Takes waiting queries into free rows, as many at once as a packed row holds."""
         while self._waiting and None in self._rows:
             free = [row for row, query in enumerate(self._rows) if query is None]
-            chosen: list[_Query] = []
-            forest, most = merged([]), self._sizes()[-1]
-            while self._waiting and len(chosen) < len(free):
-                wider = merged([query.prompt for query in (*chosen, self._waiting[0])])
-                if len(wider.tokens) > most:
-                    break
-                forest = wider
-                chosen.append(self._waiting.popleft())
-            size = next(size for size in self._sizes() if size >= len(forest.tokens))
-            packed = pack(forest, size, len(self._rows), self._longest)
-            rows = free[: len(chosen)]
+            chosen, how = self._next(len(free))
+            # The row that is read is filled first, for what it has is kept so; then the one whose
+            # prompt has not been used for longest.
+            reads = bool(how.forest.start)
+            free.sort(key=lambda row: (not (reads and row == how.source), self._used[row]))
+            rows, now = free[: len(chosen)], next(self._clock)
+            packed = pack(how, len(self._rows), self._longest)
             self._join(self._joining(packed, chosen, rows))
             for row, query in zip(rows, chosen, strict=True):
-                self._rows[row] = query
+                self._rows[row], self._prompts[row], self._used[row] = query, query.prompt, now
+            if reads:
+                self._used[how.source] = now
             self.prompt_tokens += sum(len(query.prompt) for query in chosen)
-            self.run_tokens += size
+            self.reused_tokens += how.forest.start * len(chosen)
+            self.run_tokens += how.size
+
+    def _next(self, most: int) -> tuple[list[_Query], Intake]:
+        """The queries to join next, and how: those that come to less together than apart."""
+        sizes = self._sizes()
+
+        def planned(queries: list[_Query]) -> Intake | None:
+            return intake([query.prompt for query in queries], self._prompts, sizes)
+
+        chosen = [self._waiting.popleft()]
+        how = planned(chosen)
+        assert how is not None  # `submit` has checked its length
+        while self._waiting and len(chosen) < most:
+            alone, wider = planned([self._waiting[0]]), planned([*chosen, self._waiting[0]])
+            assert alone is not None
+            if wider is None or wider.size > how.size + alone.size:
+                break
+            chosen.append(self._waiting.popleft())
+            how = wider
+        return chosen, how
 
     def _joining(self, packed: Packed, chosen: list[_Query], rows: list[int]) -> Joining:
         total = len(self._rows)
@@ -329,10 +376,6 @@ class Engine:
 
     def _answers(self, output: SearchOutput, done: list[int]) -> Iterator[tuple[int, Answer]]:
         """The answers of rows that are done, which are free from now on."""
-        codec = self.pair.policy.codec
-        lengths = np.asarray([len(query.prompt) if query else 1 for query in self._rows])
-        prompts = Prompts(jnp.zeros((len(lengths), 1), jnp.int32), jnp.asarray(lengths))
-        judge = self.pair.granularity if self.method in GUIDED else None
         for row in done:
             query = self._rows[row]
             assert query is not None
@@ -342,12 +385,26 @@ class Engine:
                 return self._closing(query.record, query.calls, text)
 
             ending = close if is_strict(self._config) else None
-            mine = (query.record, self.method, output, row, prompts, judge, ending)
-            yield query.number, answer_of(codec, *mine)
+            yield query.number, self._answer(query, output, row, ending)
 
+    def _answer(self, query: _Query, output: SearchOutput, row: int, close: Closing) -> Answer:
+        """What has been found for the query in a row."""
+        lengths = np.full(len(self._rows), len(query.prompt))
+        prompts = Prompts(jnp.zeros((len(lengths), 1), jnp.int32), jnp.asarray(lengths))
+        judge = self.pair.granularity if self.method in GUIDED else None
+        mine = (query.record, self.method, output, row, prompts, judge, close)
+        return answer_of(self.pair.policy.codec, *mine)
 
-def _nobody() -> Record:
-    return Record("", ({"role": "user", "content": ""},), (), None)
+    def _show(self, output: SearchOutput, row: int) -> None:
+        """Tells who watches a query how far its tree has grown."""
+        query = self._rows[row]
+        assert query is not None
+        assert query.watch is not None
+        if query.shown < output.decisions[row]:
+            query.shown = int(output.decisions[row])
+            answer = self._answer(query, output, row, None)
+            name = self.pair.prm_name if self.method in GUIDED else "none"
+            query.watch(search_tree(self.pair.policy.codec, answer, self._config, name))
 
 
 def _bytes(tree: Any) -> int:

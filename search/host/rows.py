@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from toolprm_jax.records import Record
+
 from ..core import (
     SearchConfig,
     SearchOutput,
@@ -24,7 +26,7 @@ from ..core import (
     searching,
 )
 from ..decoder import MEMORY, Models, Packed, empty_cache, join_cache
-from ..grammar import Rules
+from ..grammar import Rules, StrictSize, make_strict
 
 
 class Own(NamedTuple):
@@ -103,6 +105,18 @@ def give_up(models: Models, held: Held, rows: Array, config: SearchConfig) -> He
 def outcome(models: Models, held: Held, config: SearchConfig) -> SearchOutput:
     """What has been found so far, of every row."""
     return finish(held.state, config, models.prm is not None)
+
+
+# Whose query is in a row that has none.
+NOBODY = Record("", ({"role": "user", "content": ""},), (), None)
+
+
+def nobodys_rules(config: SearchConfig, size: StrictSize, rows: int) -> Rules | None:
+    """The tools of rows without queries; None where decoding is not strict about schemas."""
+    if config.schema != "strict":
+        return None
+    one = make_strict([NOBODY], size)
+    return jax.tree.map(lambda leaf: jnp.repeat(leaf, rows, axis=0), one)
 
 
 @jax.jit

@@ -26,7 +26,8 @@ def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) ->
 
     Returns:
       What `report.write_search_picture` takes: heading and nodes, each with its text, marker
-      probabilities, score, number of walkers, and whether it was kept, died, finished, is gold.
+      probabilities, score (None where it has none), number of walkers, and whether it was kept,
+      died, finished, is gold.
 
     Raises:
       ValueError: the answer has no trace.
@@ -61,7 +62,7 @@ def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) ->
                 "text": own.decode("utf-8", errors="replace"),
                 "kinds": [Kind(kind).name for kind in trace.events[decision, walker][fired]],
                 "p": [float(p) for p in np.exp(trace.log_p[decision, walker][fired])],
-                "score": score,
+                "score": score if np.isfinite(score) else None,
                 "count": 0,
                 "kept": bool(trace.rank[decision, width + walker] >= 0),
                 "dead": status == Status.DEAD,

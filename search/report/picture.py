@@ -24,8 +24,8 @@ def _safe(text: object) -> str:
     return escape(visible(str(text)))
 
 
-def _number(value: float) -> str:
-    if not math.isfinite(value):
+def _number(value: float | None) -> str:
+    if value is None:
         return "none"
     # 0.996 must not read as certainty.
     return f"{math.floor(value * 1000) / 1000:.3f}" if 0.995 <= value < 1 else f"{value:.2f}"
@@ -197,8 +197,8 @@ def search_picture(trace: Mapping[str, Any]) -> str:
       trace: `{"id", "query", "tools": [name], "gold": str, "method", "num_beams", "beam_width",
         "prm", "answer": index of a node, "nodes": [{"index", "parent" (-1: the prompt), "decision"
         (from 0), "text" (what this decision added), "kinds": [boundary names], "p": [probability
-        of + per boundary, or empty], "score", "count" (walkers that arrived here), "kept",
-        "dead", "finished", "gold": bool or None}]}`.
+        of + per boundary, or empty], "score" (or None), "count" (walkers that arrived here),
+        "kept", "dead", "finished", "gold": bool or None}]}`.
 
     Returns:
       The page; it is well-formed XML too.

@@ -160,7 +160,7 @@ def layout(trace: Mapping[str, Any]) -> list[Node]:
                 middle[raw["parent"]],
                 raw["parent"],
                 not raw["kept"],
-                -raw["score"] if math.isfinite(raw["score"]) else math.inf,
+                math.inf if raw["score"] is None else -raw["score"],
                 raw["index"],
             ),
         )

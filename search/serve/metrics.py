@@ -33,6 +33,14 @@ class Metrics:
         )
         waiting = Gauge("toolprm_queries", "Queries that are not answered yet.", registry=own)
         waiting.set_function(lambda: worker.waiting)
+        prompts = Gauge(
+            "toolprm_prompt_tokens",
+            "Tokens of prompts: asked, of these reused from earlier prompts, run with padding.",
+            ["what"],
+            registry=own,
+        )
+        for what in worker.prompt_tokens:
+            prompts.labels(what).set_function(lambda what=what: worker.prompt_tokens[what])
         compiled = Gauge("toolprm_compilations", "Programs compiled so far.", registry=own)
         compiled.set_function(lambda: worker.compilations)
 

@@ -78,6 +78,7 @@ class ChatRequest(BaseModel):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    search_tree: bool = False  # ours: the answer's tree of decisions, as it grows where streamed
     # Of no effect.
     user: str | None = None
     metadata: dict[str, Any] | None = None

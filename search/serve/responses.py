@@ -43,7 +43,9 @@ def _reason(answer: Answer) -> str:
     return "tool_calls" if answer.calls else "stop"
 
 
-def chat_completion(model: str, answer: Answer | None, n: int, tokens: int) -> dict[str, Any]:
+def chat_completion(
+    model: str, answer: Answer | None, n: int, tokens: int, tree: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The response to a request.
 
     Args:
@@ -51,6 +53,7 @@ def chat_completion(model: str, answer: Answer | None, n: int, tokens: int) -> d
       answer: of the engine; None where no tool might be called.
       n: choices that were asked for; as many as there are whole beams are given, at least one.
       tokens: of the completion that was chosen.
+      tree: of the search, where it was asked for.
     """
     choices = [_choice(0, (), "stop")]
     prompt = 0
@@ -58,6 +61,8 @@ def chat_completion(model: str, answer: Answer | None, n: int, tokens: int) -> d
     if answer is not None:
         prompt = answer.cost["policy_prompt_tokens"]
         search = {"method": answer.method, "flags": list(answer.flags), "cost": answer.cost}
+        if tree is not None:
+            search["tree"] = tree
         score = {"score": answer.to_json()["score"], "confidence": answer.confidence}
         choices = [_choice(0, answer.calls, _reason(answer), **score)]
         for beam in [beam for beam in answer.beams if beam.text != answer.text][: n - 1]:
@@ -78,13 +83,22 @@ def chat_completion(model: str, answer: Answer | None, n: int, tokens: int) -> d
     }
 
 
+def _head(model: str, name: str, created: int) -> dict[str, Any]:
+    return {"id": name, "created": created, "model": model, "object": "chat.completion.chunk"}
+
+
+def growing(model: str, tree: dict[str, Any]) -> dict[str, Any]:
+    """A chunk without a choice: the tree of a search that is under way."""
+    head = _head(model, f"chatcmpl-{uuid4().hex}", int(time.time()))
+    return {**head, "choices": [], "search": {"tree": tree}}
+
+
 def chunks(response: dict[str, Any], include_usage: bool) -> Iterator[dict[str, Any]]:
     """A response as the deltas of a stream: the role, each call, the reason to end, the usage.
 
     They come when the search is over, for only then is the best beam known.
     """
-    head = {key: response[key] for key in ("id", "created", "model")}
-    head["object"] = "chat.completion.chunk"
+    head = _head(response["model"], response["id"], response["created"])
 
     def chunk(index: int, delta: dict[str, Any], reason: str | None, **more: Any) -> dict[str, Any]:
         choice = {
@@ -99,6 +113,8 @@ def chunks(response: dict[str, Any], include_usage: bool) -> Iterator[dict[str, 
             yield chunk(index, {"tool_calls": [{"index": place, **call}]}, None)
         told = {key: choice[key] for key in ("score", "confidence") if key in choice}
         yield chunk(index, {}, choice["finish_reason"], **told)
+    if "tree" in response["search"]:
+        yield {**head, "choices": [], "search": response["search"]}
     if include_usage:
         yield {**head, "choices": [], "usage": response["usage"]}
 

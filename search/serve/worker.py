@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..host import Answer, Engine
+from ..host import Answer, Engine, Watch
 from .requests import Query
 
 _log = logging.getLogger(__name__)
@@ -24,9 +24,14 @@ class StoppedError(Exception):
     """The server is stopping, or its engine has failed."""
 
 
+class _Asked(NamedTuple):
+    query: Query
+    watch: Watch | None
+
+
 @dataclass
 class _Job:
-    work: Callable[[], Any] | Query
+    work: Callable[[], Any] | _Asked
     done: Future[Any]
 
 
@@ -73,14 +78,28 @@ class Worker:
         """Programs compiled so far."""
         return self._engine.programs.compilations
 
-    def submit(self, query: Query) -> Future[Answer]:
+    @property
+    def prompt_tokens(self) -> dict[str, int]:
+        """Tokens of prompts so far: all, and of these what a row still held, and what was run."""
+        engine = self._engine
+        return {
+            "asked": engine.prompt_tokens,
+            "reused": engine.reused_tokens,
+            "run": engine.run_tokens,
+        }
+
+    def submit(self, query: Query, watch: Watch | None = None) -> Future[Answer]:
         """Takes a query; cancelling the future gives it up and frees its row.
+
+        Args:
+          query: of a client.
+          watch: as for `Engine.submit`; called in the engine's thread.
 
         Raises:
           BusyError: there is no room.
           StoppedError: the engine has failed.
         """
-        return self._put(query)
+        return self._put(_Asked(query, watch))
 
     def call(self, work: Callable[[], Any]) -> Future[Any]:
         """Runs something else in the engine's thread, between two steps.
@@ -91,7 +110,7 @@ class Worker:
         """
         return self._put(work)
 
-    def _put(self, work: Callable[[], Any] | Query) -> Future[Any]:
+    def _put(self, work: Callable[[], Any] | _Asked) -> Future[Any]:
         if self.failure is not None:
             raise StoppedError("the engine has failed")
         with self._lock:
@@ -136,10 +155,11 @@ class Worker:
             if job.done.cancelled():
                 continue
             try:
-                if isinstance(job.work, Query):
-                    options = job.work._asdict()
-                    record = options.pop("record")
-                    self._running[self._engine.submit(record, **options)] = job.done
+                if isinstance(job.work, _Asked):
+                    options = job.work.query._asdict()
+                    record, watch = options.pop("record"), job.work.watch
+                    number = self._engine.submit(record, **options, watch=watch)
+                    self._running[number] = job.done
                 else:
                     _settle(job.done, job.work())
             except Exception as error:  # of this request: the engine is as it was

@@ -15,11 +15,12 @@ from typing import Any
 import uvicorn
 
 from search.core.config import SearchConfig
-from search.serve.app import Service, make_app
+from search.serve.app import make_app
+from search.serve.handlers import Service
 from search.serve.worker import Worker
 from toolprm_jax.records.types import Record
 
-CONFIG = SearchConfig(num_beams=2, beam_width=2, schema="strict")
+CONFIG = SearchConfig(num_beams=2, beam_width=2, schema="strict", trace=True)
 
 
 @dataclass
@@ -32,6 +33,9 @@ class Told:
     answers: dict[int, Any] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
     failure: BaseException | None = None
+    prompt_tokens: int = 11
+    reused_tokens: int = 0
+    run_tokens: int = 128
     programs: Any = field(default_factory=lambda: SimpleNamespace(compilations=1))
 
     def warm_up(self) -> None:

@@ -5,6 +5,7 @@ from .adapters import init_adapter as init_adapter
 from .adapters import save_adapter as save_adapter
 from .adapters import with_adapter as with_adapter
 from .adapters import with_lora as with_lora
+from .attention import tree_visibility as tree_visibility
 from .decoder import Decoder as Decoder
 from .decoder import DecoderConfig as DecoderConfig
 from .decoder import KeyValues as KeyValues

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import pytest
 
+from search.commands import serve
 from search.commands.plan import plan_search
 from search.commands.search import main
 from search.core.config import Execution, SearchConfig
@@ -57,3 +58,15 @@ def test_the_command_prints_the_plan(tiny_pair: Any, capsys: pytest.CaptureFixtu
     assert "there are 8" in capsys.readouterr().err
     assert main(["--policy", tiny_pair.policy, "--method", "greedy"]) == 2
     assert "--records: expected a file" in capsys.readouterr().err
+
+
+def test_the_server_prints_its_plan(tiny_pair: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    models = ["--plan", "--policy", tiny_pair.policy, "--prm", tiny_pair.prm]
+    sizes = ["--rows", "3", "--longest", "64", "--max-tokens", "16", "--pool-size", "64"]
+    assert serve.main([*models, *sizes, "--num-beams", "1", "--beam-width", "2"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1 x cpu" in out
+    assert "3 queries at once, prompts of up to 64 tokens" in out
+    assert all(f" {part} " in out for part in ("policy", "reward model", "rows"))
+    assert serve.main([*models, "--prm", "shape:none"]) == 2
+    assert "no such shape" in capsys.readouterr().err

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import hypothesis.strategies as st
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 
 from search.core.config import Execution, SearchConfig
+from search.decoder import empty_cache, join_cache
 from search.grammar.strict_tables import ENGINE_SIZE
 from search.host import engine as engines
 from search.host.answers import Answer
 from search.host.engine import Engine
-from search.host.packing import merged, pack
+from search.host.packing import Intake, intake, merged, pack
 from search.host.pair import ModelPair
 from search.host.searcher import Searcher
 from toolprm_jax.records.types import DataError, Record
@@ -40,7 +43,7 @@ def test_a_forest_holds_each_beginning_once(given: list[list[int]]) -> None:
     forest = merged(given)
     beginnings = {tuple(p[: n + 1]) for p in given for n in range(len(p))}
     assert len(forest.tokens) == len(beginnings)
-    packed = pack(forest, 64, 8, 8)
+    packed = pack(Intake(forest, 64, 0), 8, 8)
     exits, index = np.asarray(packed.exits), np.arange(64)
     sees = (index[None] <= index[:, None]) & (index[:, None] < exits[None])
     for row, prompt in enumerate(given):
@@ -50,6 +53,27 @@ def test_a_forest_holds_each_beginning_once(given: list[list[int]]) -> None:
         for depth, place in enumerate(places):
             assert np.flatnonzero(sees[place]).tolist() == places[: depth + 1].tolist()
     assert np.asarray(packed.lengths)[: len(given)].tolist() == [len(p) for p in given]
+
+
+@given(prompts.filter(bool), st.lists(st.lists(st.integers(0, 2), max_size=8), min_size=1))
+def test_what_a_row_still_holds_is_not_run_again(
+    given: list[list[int]], held: list[list[int]]
+) -> None:
+    sizes = (2, 4, 8, 64)
+    found = intake(given, held, sizes)
+    assert found is not None
+    forest, size, source = found
+    before = held[source][: forest.start]
+    for prompt, places in zip(given, forest.places, strict=True):
+        assert before + [forest.tokens[place] for place in places] == prompt
+    if forest.start:
+        assert size < next(size for size in sizes if size >= len(merged(given).tokens))
+    packed = pack(found, 8, 8)
+    assert np.asarray(packed.lengths)[: len(given)].tolist() == [len(p) for p in given]
+    for row, prompt in enumerate(given):
+        places = np.asarray(packed.places)[row, forest.start : len(prompt)]
+        assert np.asarray(packed.positions)[places].tolist() == [*range(forest.start, len(prompt))]
+    assert intake(given, held, ()) is None
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +129,59 @@ def test_an_answer_does_not_depend_on_the_others(
     assert engine.run_tokens >= 128
 
 
+def test_tools_that_a_row_still_holds_are_not_read_again(
+    engine: Engine, records: list[Record], models: ModelPair
+) -> None:
+    """Queries after one another about the same tools; the answers are those of a searcher."""
+    texts = ("first", "the second", "a third one", "first", "and a fourth")
+    tools = records[0].tools + records[1].tools + records[2].tools
+    asked = [Record(t, ({"role": "user", "content": t},), tools, None) for t in texts]
+    searcher = Searcher(models, CONFIG)
+    wanted = list(searcher.many(asked, batch_size=1, max_shapes=1, progress=False))
+    lengths = [len(engine.pair.policy.codec.prompt(record)) for record in asked]
+    assert min(lengths) > 128
+    begin = engine.reused_tokens, engine.run_tokens
+    for record, answer in zip(asked, wanted, strict=True):
+        ((_, mine),) = engine.run([record])
+        same(mine, answer)
+    assert engine.reused_tokens - begin[0] > sum(lengths[1:]) / 2
+    assert engine.run_tokens - begin[1] < sum(lengths)
+    # Together too, beside one of other tools, and whatever a neighbour overwrites meanwhile.
+    mixed = [*asked, *records[3:5], *asked[::-1]]
+    for place, answer in engine.run(mixed):
+        if place < len(asked):
+            same(answer, wanted[place])
+        elif place > len(asked) + 1:
+            same(answer, wanted[len(mixed) - 1 - place])
+
+
+def test_a_known_beginning_gives_the_keys_of_the_whole(models: ModelPair) -> None:
+    """One prompt into row 1, then two that begin alike: into row 1 itself, and into row 0."""
+    loaded, longest = models.policy, 64
+    draw = np.random.default_rng(0).integers(3, 2000, (2, 40)).tolist()
+    first = draw[0]
+    others = [first[:24] + draw[1][:10], first[:24] + draw[1][3:8]]
+    assert [len(other) for other in others] == [34, 29]
+
+    def put(cache: Any, prompts: list[list[int]], held: list[list[int]], rows: list[int]) -> Any:
+        how = intake(prompts, held, (16, 64))
+        assert how is not None
+        assert how.forest.start == (24 if any(held) else 0)
+        packed, order = pack(how, 3, longest), jnp.asarray(rows + [0] * (3 - len(rows)))
+        return join_cache(
+            loaded.model, loaded.params, cache, packed, order, jnp.int32(len(prompts))
+        )
+
+    empty = empty_cache(loaded.model, 3, longest, 64)
+    found = put(put(empty, [first], [[], [], []], [1]), others, [[], first, []], [1, 0])
+    whole = put(empty, others, [[], [], []], [1, 0])
+    np.testing.assert_array_equal(found.prompt_lengths, whole.prompt_lengths)
+    for row, prompt in zip((1, 0), others, strict=True):
+        for one, other in zip(found.prompt, whole.prompt, strict=True):
+            mine, wanted = (array[:, row, :, : len(prompt)] for array in (one, other))
+            np.testing.assert_allclose(mine, wanted, rtol=2e-4, atol=2e-5)
+
+
 def test_one_that_goes_away_leaves_its_row_to_others(
     engine: Engine, records: list[Record], alone: list[Answer]
 ) -> None:
@@ -120,6 +197,29 @@ def test_one_that_goes_away_leaves_its_row_to_others(
     assert sorted([*found, *gone]) == numbers
     for number, answer in found.items():
         same(answer, alone[numbers.index(number)])
+
+
+def test_a_tree_is_told_as_it_grows(models: ModelPair, records: list[Record]) -> None:
+    """After every decision, up to the tree that a searcher draws; answers stay what they are."""
+    config = replace(CONFIG, schema="ignore", trace=True)
+    (wanted,) = Searcher(models, config).many([records[1]], trace=True, progress=False)
+    engine = Engine(models, config, rows=2, longest=256, rounds=4)
+    told: list[dict[str, Any]] = []
+    number, other = engine.submit(records[1], watch=told.append), engine.submit(records[4])
+    found: dict[int, Answer] = {}
+    while sum(engine.load):
+        found |= engine.step()
+    same(found[number], wanted)
+    assert wanted.drawing is not None
+    heading = ("query", "tools", "method", "num_beams", "gold")
+    assert [told[-1][key] for key in heading] == [wanted.drawing[key] for key in heading]
+    texts = [[node["text"] for node in tree["nodes"]] for tree in told]
+    assert texts[-1] == [node["text"] for node in wanted.drawing["nodes"]]
+    assert all(len(one) < len(two) for one, two in pairwise(texts))
+    assert len(told) == wanted.cost["decisions"]
+    assert found[other].finished == (not found[other].flags)
+    with pytest.raises(DataError, match="expected an engine whose configuration has a trace"):
+        Engine(models, CONFIG, rows=1, longest=256).submit(records[1], watch=told.append)
 
 
 def test_a_seed_is_the_querys_own(engine: Engine, records: list[Record]) -> None:

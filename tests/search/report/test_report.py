@@ -92,7 +92,7 @@ def small_trace(**changes: Any) -> dict[str, Any]:
     nodes = [
         make_node(0, -1, 0, '[{"name": "compare"', gold=True),
         make_node(1, -1, 0, '[{"name": "greet"', p=[0.3], score=0.3, kept=False),
-        make_node(2, -1, 0, "[]]", kinds=[], p=[], score=float("-inf"), dead=True, kept=False),
+        make_node(2, -1, 0, "[]]", kinds=[], p=[], score=None, dead=True, kept=False),
         make_node(3, 0, 1, ', "arguments": {"a": 2,', kinds=["ARG_VALUE"], gold=True),
         make_node(
             4, 3, 2, ' "b": 3}}]', kinds=last, p=[0.99, 0.98, 0.97, 0.96], finished=True, gold=True

@@ -81,7 +81,7 @@ def test_an_answer_in_openais_form(engine: Told, address: str) -> None:
     assert status == 200
     assert options == {
         "seed": 5, "temperature": 0.0, "top_p": 0.5, "answers": 2, "token_limit": 40,
-        "calls": (0, 1 << 20),
+        "calls": (0, 1 << 20), "watch": None,
     }  # fmt: skip
     assert (got["object"], got["model"]) == ("chat.completion", "tiny")
     first, second = got["choices"]
@@ -149,6 +149,64 @@ def test_a_stream_says_what_a_response_says(engine: Told, address: str) -> None:
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["total_tokens"] == 15
     assert len({chunk["id"] for chunk in chunks}) == 1
+
+
+TREE = {"nodes": [{"index": 0, "parent": -1, "text": "["}]}
+
+
+def test_the_tree_comes_as_it_grows(engine: Told, address: str) -> None:
+    connection = http.client.HTTPConnection(address, timeout=60)
+    body = {**BODY, "stream": True, "search_tree": True}
+    connection.request("POST", CHAT, json.dumps(body))
+    engine.wait(lambda: 0 in engine.asked)
+    record, options = engine.asked[0]
+    options["watch"](TREE)
+    got = connection.getresponse()  # while the search goes on
+    first = json.loads(got.readline().removeprefix(b"data: "))
+    assert (first["choices"], first["search"]["tree"]) == ([], TREE)
+    with engine.changed:
+        engine.answers[0] = answer_to(record, Call("add", {}))
+    lines = [line for line in got.read().decode().split("\n\n") if line]
+    assert lines[-1] == "data: [DONE]"
+    chunks = [json.loads(line.strip().removeprefix("data: ")) for line in lines[:-1]]
+    assert chunks[-1]["search"]["tree"] == TREE
+    assert chunks[-2]["choices"][0]["finish_reason"] == "tool_calls"
+    connection.close()
+
+
+def test_the_tree_is_part_of_a_response_where_it_is_asked_for(engine: Told, address: str) -> None:
+    def grown(record: Record) -> Answer:
+        engine.asked[0][1]["watch"](TREE)
+        return answer_to(record)
+
+    got = answered(engine, address, {**BODY, "search_tree": True}, grown)
+    assert got[2]["search"]["tree"] == TREE
+    assert "tree" not in answered(engine, address, BODY, answer_to)[2]["search"]
+
+
+def test_one_that_goes_away_while_its_tree_grows_frees_its_row(engine: Told, address: str) -> None:
+    connection = http.client.HTTPConnection(address, timeout=60)
+    connection.request("POST", CHAT, json.dumps({**BODY, "stream": True, "search_tree": True}))
+    engine.wait(lambda: 0 in engine.asked)
+    engine.asked[0][1]["watch"](TREE)
+    got = connection.getresponse()
+    assert b"tree" in got.readline()
+    got.close()
+    connection.close()
+    engine.wait(lambda: engine.cancelled == [0])
+
+
+def test_what_goes_wrong_while_a_tree_grows_is_an_event(engine: Told, address: str) -> None:
+    connection = http.client.HTTPConnection(address, timeout=60)
+    connection.request("POST", CHAT, json.dumps({**BODY, "stream": True, "search_tree": True}))
+    engine.wait(lambda: 0 in engine.asked)
+    engine.asked[0][1]["watch"](TREE)
+    got = connection.getresponse()
+    got.readline()
+    with engine.changed:
+        engine.failure = RuntimeError("out of memory")
+    assert json.loads(got.read().strip().removeprefix(b"data: "))["error"]["type"] == "server_error"
+    connection.close()
 
 
 @pytest.mark.parametrize(
@@ -273,3 +331,4 @@ def test_other_paths(engine: Told, address: str) -> None:
     told = ask(address, "/metrics")[2]
     assert 'toolprm_requests_total{path="/v1/chat/completions",status="200"} 1.0' in told
     assert "toolprm_compilations 1.0" in told
+    assert 'toolprm_prompt_tokens{what="asked"} 11.0' in told

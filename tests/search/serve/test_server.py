@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -16,7 +18,7 @@ from search.host.answers import Answer
 from search.host.engine import Engine
 from search.host.pair import ModelPair
 from search.host.searcher import Searcher
-from search.serve.app import Service
+from search.serve.handlers import Service
 from search.serve.worker import Worker
 from toolprm_jax.grammar.types import Kind
 from toolprm_jax.records.queries import query_record
@@ -31,6 +33,7 @@ CONFIG = SearchConfig(
     max_step_tokens=32,
     pool_size=256,
     max_decisions=8,
+    trace=True,
     execution=Execution(pass_sizes=1),
 )
 
@@ -208,10 +211,15 @@ def test_a_label_is_as_likely_as_the_reward_model_says(
         assert ask(address, "/generative_scoring", {**body, **wrong}, **key)[0] == 400
 
 
+def memory() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def test_many_clients_get_what_each_gets_alone(
     client: openai.OpenAI, engine: Engine, records: list[Record], wanted: list[Answer]
 ) -> None:
-    """Nothing is lost or mixed up, and nothing is compiled."""
+    """Nothing is lost or mixed up, nothing is compiled, and memory does not grow."""
     compiled = engine.programs.compilations
 
     def one(number: int) -> None:
@@ -219,7 +227,27 @@ def test_many_clients_get_what_each_gets_alone(
         got = client.chat.completions.create(**body_of(records[place]))
         same(got.choices[0], wanted[place])
 
-    with ThreadPoolExecutor(12) as pool:
-        list(pool.map(one, range(48)))
+    with ThreadPoolExecutor(64) as pool:
+        list(pool.map(one, range(100)))
+        before = memory()
+        list(pool.map(one, range(400)))
+    assert memory() - before < 32 << 20
     assert engine.programs.compilations == compiled
     assert engine.load == (0, 0)
+    assert engine.reused_tokens > 0
+
+
+def test_the_tree_of_a_search_grows(
+    client: openai.OpenAI, records: list[Record], wanted: list[Answer]
+) -> None:
+    place = next(i for i, answer in enumerate(wanted) if answer.calls)
+    asked = body_of(records[place], stream=True, extra_body={"search_tree": True})
+    trees = []
+    for chunk in client.chat.completions.create(**asked):
+        search: Any = (chunk.model_extra or {}).get("search")
+        if search:
+            trees.append(search["tree"])
+    sizes = [len(tree["nodes"]) for tree in trees]
+    assert sizes == sorted(sizes)
+    assert 1 < len(set(sizes)) <= wanted[place].cost["decisions"]
+    assert any(node["finished"] for node in trees[-1]["nodes"])
