@@ -81,6 +81,48 @@ def method_config(
     return replace(one, temperature=temperature, explore="sample")
 
 
+# Methods that one program serves, see `method_leaves`.
+ALIKE: tuple[Method, ...] = ("greedy", "sample", "best_of_n", "fine_grained")
+
+
+def alike_config(base: SearchConfig, granularity: Granularity = "toolprm") -> SearchConfig:
+    """A configuration that serves all methods of `ALIKE`, with the leaves of `method_leaves`.
+
+    Args:
+      base: N, M and limits; candidates are independent draws.
+      granularity: of the reward model.
+
+    Raises:
+      ValueError: candidates are no independent draws.
+    """
+    if base.explore != "sample":
+        raise ValueError(f'explore: expected "sample", found "{base.explore}"')
+    longest = replace(base, max_step_tokens=base.max_tokens)
+    return method_config("fine_grained", longest, granularity)
+
+
+def method_leaves(
+    method: Method, base: SearchConfig, granularity: Granularity = "toolprm"
+) -> dict[str, Any]:
+    """Leaves by which `alike_config` searches as `method_config` does.
+
+    Args:
+      method: of `ALIKE`.
+      base: as for `method_config`.
+      granularity: likewise.
+    """
+    own = method_config(method, base, granularity)
+    guided = method in GUIDED
+    return {
+        "temperature": own.temperature,
+        "top_p": own.top_p,
+        "step_limit": own.max_step_tokens,
+        "candidates": base.num_beams * base.beam_width if guided else 1,
+        "whole": method != "fine_grained",
+        "judged": guided,
+    }
+
+
 @jax.jit
 def search(
     models: Models,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +18,39 @@ from toolprm_jax.model import (
     num_params,
     param_shardings,
 )
-from toolprm_jax.plan import Plan, any_codec, make_plan
+from toolprm_jax.plan import Plan, any_codec, make_plan, planned_devices, shape_of
 
-from ..core import SearchConfig
+from ..core import GUIDED, SearchConfig
 from ..decoder import DecoderPolicy, DecoderReward, Models, Prompts
 from ..grammar import ENGINE_SIZE, grammar_from_pieces
-from ..host import empty_rows, go_on, nobodys_rules, sharded_search
+from ..host import dtype_for, empty_rows, go_on, nobodys_rules, sharded_search
+from ..methods import method_config
+
+
+class Planned(NamedTuple):
+    """What --policy, --prm, --method, --dtype and --topology name."""
+
+    devices: Sequence[Any]
+    policy: DecoderConfig
+    prm: DecoderConfig | None
+    config: SearchConfig
+
+
+def planned(args: argparse.Namespace, base: SearchConfig) -> Planned:
+    """What a command is to plan.
+
+    Args:
+      args: of the command.
+      base: what the method's configuration is made of.
+
+    Raises:
+      DataError: there is no such model, shape or slice.
+    """
+    devices = planned_devices(args.topology)
+    dtype = dtype_for(args.dtype, devices)
+    policy = shape_of(args.policy, dtype=dtype)
+    prm = shape_of(args.prm, dtype=dtype) if args.method in GUIDED else None
+    return Planned(devices, policy, prm, method_config(args.method, base))
 
 
 def model_facts(policy: DecoderConfig, prm: DecoderConfig | None) -> dict[str, str]:

@@ -83,16 +83,11 @@ def parser() -> Parser:
 def _plan(args: argparse.Namespace, base: SearchConfig) -> int:
     """Prints what the search needs."""
     # JAX takes seconds to import, and --help needs none of it.
-    from toolprm_jax.plan import planned_devices, print_plan, shape_of
+    from toolprm_jax.plan import print_plan
 
-    from ..methods import method_config
-    from .plan import model_facts, plan_search
+    from .plan import model_facts, plan_search, planned
 
-    devices = planned_devices(args.topology)
-    dtype = host.dtype_for(args.dtype, devices)
-    policy = shape_of(args.policy, dtype=dtype)
-    prm = shape_of(args.prm, dtype=dtype) if args.method in GUIDED else None
-    config = method_config(args.method, base)
+    devices, policy, prm, config = planned(args, base)
     try:
         plan = plan_search(
             policy,

@@ -13,7 +13,7 @@ from toolprm_jax.progress import tell
 from toolprm_jax.records import DataError
 
 from .. import host
-from ..core import GUIDED, SearchConfig
+from ..core import SearchConfig
 from .options import ANSWERING, add_devices, add_pair, load_searcher
 
 _NEEDED = ("starlette", "uvicorn", "pydantic", "prometheus_client")
@@ -50,16 +50,11 @@ def parser() -> Parser:
 def _plan(args: argparse.Namespace, config: SearchConfig) -> int:
     """Prints what the server needs."""
     # JAX takes seconds to import, and --help needs none of it.
-    from toolprm_jax.plan import planned_devices, print_plan, shape_of
+    from toolprm_jax.plan import print_plan
 
-    from ..methods import method_config
-    from .plan import model_facts, plan_engine
+    from .plan import model_facts, plan_engine, planned
 
-    devices = planned_devices(args.topology)
-    dtype = host.dtype_for(args.dtype, devices)
-    policy = shape_of(args.policy, dtype=dtype)
-    prm = shape_of(args.prm, dtype=dtype) if args.method in GUIDED else None
-    config = method_config(args.method, config)
+    devices, policy, prm, config = planned(args, config)
     sizes = {"rows": args.rows, "longest": args.longest}
     plan = plan_engine(policy, prm, config, **sizes, devices=devices)
     facts = {

@@ -27,7 +27,7 @@ from .pool import Pool, choose, compact, new_pool, permute_pool, take
 from .sampling import Ranks
 from .scopes import CACHE
 from .select import Beams, Selected, rule_out, select
-from .walk import Walk, Walkers, nothing_yet, set_out, walk_on
+from .walk import Walk, Walkers, by_query, nothing_yet, set_out, walk_on
 
 
 class State(NamedTuple):
@@ -165,7 +165,10 @@ def still_going(state: State, config: SearchConfig, guided: bool) -> Array:
 
 def depart(beams: Beams, config: SearchConfig) -> tuple[Walkers, Array, Ranks]:
     """Walkers that set out from beams, the beam of each, and their ranks."""
-    walkers, families = deal(beams, config.num_beams * config.beam_width, config.max_step_tokens)
+    width = config.num_beams * config.beam_width
+    walkers, families = deal(beams, width, config.max_step_tokens)
+    sets_out = jnp.arange(width)[None, :] < by_query(config.candidates)
+    walkers = walkers._replace(status=jnp.where(sets_out, walkers.status, Status.IDLE))
     walkers, ranks = set_out(walkers, families, config)
     return hold_back(walkers, families, config), families, ranks
 
@@ -215,12 +218,14 @@ def judge(
     candidates, costs = arrival.candidates, walk.costs
     if setup.reward is None:
         return walk, cache, candidates.log_prob
-    pool, cache, seen, passes = assess(setup, walk.pool, cache, candidates, config)
+    judged = by_query(config.judged)
+    shown = candidates._replace(status=jnp.where(judged, candidates.status, Status.IDLE))
+    pool, cache, seen, passes = assess(setup, walk.pool, cache, shown, config)
     scores = aggregate_scores(pool, candidates.paths, config)
-    scores += config.beta * candidates.log_prob
+    scores = jnp.where(judged, scores + config.beta * candidates.log_prob, candidates.log_prob)
     costs = costs._replace(
         prm_tokens=costs.prm_tokens + seen,
-        prm_passes=costs.prm_passes + jnp.where(arrival.arrived, passes, 0),
+        prm_passes=costs.prm_passes + jnp.where(arrival.arrived & judged[:, 0], passes, 0),
     )
     return walk._replace(pool=pool, costs=costs), cache, scores
 
@@ -250,7 +255,7 @@ def account(walk: Walk, arrival: Arrival, config: SearchConfig, guided: bool) ->
     violated = walk.flags.schema_violation | (arrival.violated & arrived)
     if guided:
         labelled = is_labelled(take(walk.pool.events, candidates.nodes), config.labelled)
-        reached = candidates.status == Status.STOPPED
+        reached = (candidates.status == Status.STOPPED) & by_query(config.judged)
         alone = jnp.where(reached, candidates.lengths + jnp.sum(labelled, axis=-1), 0)
         more = jnp.sum(alone, axis=1)
         costs = costs._replace(unshared_prm_tokens=costs.unshared_prm_tokens + more)

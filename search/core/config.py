@@ -18,7 +18,10 @@ METHODS: tuple[Method, ...] = get_args(Method)
 GUIDED: tuple[Method, ...] = ("best_of_n", "fine_grained")  # those that ask a reward model
 Scalar = Any  # a number, or an array of one; named so that options are read without importing JAX
 # The leaves of a `SearchConfig`.
-DYNAMIC = ("temperature", "top_p", "beta", "answers", "token_limit")
+DYNAMIC = (
+    *("temperature", "top_p", "beta", "answers", "token_limit"),
+    *("step_limit", "candidates", "whole", "judged"),
+)
 
 
 # XLA ends the process where the size of an array overflows, so sizes are bounded before it.
@@ -53,10 +56,11 @@ class Execution:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How to search: a pytree whose leaves are temperature, top_p, beta, answers and token_limit.
+    """How to search: a pytree whose leaves are the fields named in `DYNAMIC`.
 
     All else is static: a search is compiled for it. It is hashable as long as its leaves are. On
-    one device all of them but beta may differ by query, float32[B] or int32[B].
+    one device all of them but beta may differ by query, float32[B], int32[B] or bool[B]; so one
+    program serves methods that differ in them alone.
 
     Attributes:
       num_beams: N, beams kept after each decision.
@@ -81,6 +85,10 @@ class SearchConfig:
         same, the beams behind them may be unfinished.
       answers: how many beams must be finished for that.
       token_limit: limit of a completion, in tokens, below max_tokens.
+      step_limit: limit of one decision, in tokens, below max_step_tokens.
+      candidates: how many set out at a decision, below N x M.
+      whole: whether candidates are compared as whole completions alone, whatever stop_kinds says.
+      judged: whether the reward model is asked; else beams rank by likelihood, as without one.
       max_decisions: limit of decisions.
       max_step_tokens: limit of one decision, in tokens.
       max_tokens: limit of a completion, in tokens.
@@ -105,6 +113,10 @@ class SearchConfig:
     early_stop: bool = True
     answers: Scalar = 1
     token_limit: Scalar = MOST_TOKENS
+    step_limit: Scalar = MOST_TOKENS
+    candidates: Scalar = MOST_TOKENS
+    whole: Scalar = False
+    judged: Scalar = True
     max_decisions: Annotated[int, Ge(1), Le(MOST_TOKENS)] = 32
     max_step_tokens: Annotated[int, Ge(1), Le(MOST_TOKENS)] = 64
     max_tokens: Annotated[int, Ge(1), Le(MOST_TOKENS)] = 192

@@ -62,6 +62,11 @@ def nothing_yet(batch: int) -> tuple[Costs, Flags]:
     return Costs(*[zeros] * len(Costs._fields)), Flags(*[zeros > 0] * len(Flags._fields))
 
 
+def by_query(leaf: Array | float) -> Array:
+    """A leaf of the configuration beside arrays [B, W]: [B, 1], or [1, 1] where all have one."""
+    return jnp.asarray(leaf).reshape(-1, 1)
+
+
 def first_equal(*keys: Array, among: Array) -> Array:
     """For each entry the first one with equal keys, both in `among`; itself where it is not.
 
@@ -322,11 +327,13 @@ def stop(
     at_boundary = jnp.any((events >= 0) & stops[events], axis=-1)
     ended = grammar.ends[tokens]
     whole = jnp.any(events == Kind.TOTAL_FINISH, axis=-1)
+    at_boundary &= whole | ~by_query(config.whole)
     going = moves & ~appended.tracker.dead
     depths = take(appended.pool.depths, jnp.where(moves, slots, walkers.nodes))
-    most = jnp.minimum(config.max_tokens, jnp.asarray(config.token_limit)).reshape(-1, 1)
+    most = jnp.minimum(config.max_tokens, by_query(config.token_limit))
+    furthest = jnp.minimum(limit, by_query(config.step_limit))
     too_long = going & ~whole & (depths >= most)
-    too_far = going & ~at_boundary & (walkers.lengths + 1 >= limit) & ~too_long
+    too_far = going & ~at_boundary & (walkers.lengths + 1 >= furthest) & ~too_long
     broken = moves & (appended.tracker.dead | (ended & ~at_boundary))
     dead = appended.lost | broken | too_long | too_far
     status = jnp.where(

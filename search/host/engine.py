@@ -34,7 +34,7 @@ from ..grammar import (
     fits,
     make_strict,
 )
-from ..methods import method_config
+from ..methods import ALIKE, alike_config, method_config, method_leaves
 from .answers import Answer, Closing, answer_of
 from .batches import record_keys
 from .closing import shortest_closing
@@ -42,6 +42,7 @@ from .packing import Intake, intake, merged, pack
 from .pair import ModelPair
 from .programs import Programs
 from .rows import (
+    NO_OWN,
     NOBODY,
     Held,
     Joining,
@@ -67,6 +68,7 @@ class _Query:
 
     number: int
     record: Record
+    method: Method
     prompt: list[int]
     key: Array  # key[1]
     rules: Rules | None  # [1, ...]
@@ -83,6 +85,8 @@ class Engine:
     One device; a program of its own may run `step` in a thread, but not in two at once.
 
     Attributes:
+      method: how to search where a query doesn't say.
+      methods: those that a query may name, which one program serves.
       programs: what was compiled; after `warm_up` nothing is.
       bytes: that the rows and the models take.
       prompt_tokens: of all queries that joined so far.
@@ -105,8 +109,9 @@ class Engine:
 
         Args:
           pair: policy, and reward model where the method asks one.
-          config: what the method's configuration is made of; strict if None.
-          method: how to search.
+          config: what the methods' configurations are made of; strict if None.
+          method: how to search; `best_of_n` and `fine_grained` with independent draws allow all
+            of `ALIKE`.
           rows: B, queries at once.
           longest: T, tokens of a prompt at most.
           rounds: decisions after which waiting queries are looked at, where none is done before.
@@ -120,7 +125,13 @@ class Engine:
             raise DataError("engine: expected schema ignore or strict")
         self.pair = pair
         self.method: Method = method
-        self._config = method_config(method, base, pair.granularity)
+        self.methods: tuple[Method, ...] = (method,)
+        self._base = base
+        if method in GUIDED and base.explore == "sample":
+            self.methods = ALIKE
+            self._config = alike_config(base, pair.granularity)
+        else:
+            self._config = method_config(method, base, pair.granularity)
         self._models = pair.models(method in GUIDED)
         self._rows: list[_Query | None] = [None] * rows
         self._waiting: deque[_Query] = deque()
@@ -149,6 +160,7 @@ class Engine:
         record: Record,
         *,
         seed: int = 0,
+        method: Method | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
         answers: int = 1,
@@ -161,7 +173,8 @@ class Engine:
         Args:
           record: the query and its tools.
           seed: with the record's id it fixes every draw.
-          temperature: another than the configuration's.
+          method: another than the engine's, of its `methods`.
+          temperature: another than the configuration's; `greedy` has none.
           top_p: likewise.
           answers: how many of the best beams are to be whole.
           token_limit: tokens of a completion at most, where that is less than the configuration's.
@@ -173,8 +186,13 @@ class Engine:
           A number that the answer will come under.
 
         Raises:
-          DataError: the prompt is too long, the tools too many, or calls can't be counted.
+          DataError: the prompt is too long, the tools too many, calls can't be counted, or there
+            is no such method.
         """
+        method = self.method if method is None else method
+        if method not in self.methods:
+            known = ", ".join(self.methods)
+            raise DataError(f"method: expected one of {known}; found {method!r}")
         if watch is not None and not self._config.trace:
             raise DataError("watch: expected an engine whose configuration has a trace")
         if calls != ANY_CALLS and self._config.schema != "strict":
@@ -185,17 +203,31 @@ class Engine:
             text = f"record {record.id!r}: the prompt has {len(prompt)} tokens"
             raise DataError(f"{text}, the engine takes {most}")
         key = record_keys(seed, [record])
-        config = self._config
-        own = Own(
-            config.temperature if temperature is None else temperature,
-            config.top_p if top_p is None else top_p,
-            answers,
-            config.max_tokens if token_limit is None else min(token_limit, config.max_tokens),
-        )
+        own = self._own(method, temperature, top_p, answers, token_limit)
         rules = self._rules(record, calls)
-        query = _Query(next(self._numbers), record, prompt, key, rules, calls, own, watch)
+        number = next(self._numbers)
+        query = _Query(number, record, method, prompt, key, rules, calls, own, watch)
         self._waiting.append(query)
         return query.number
+
+    def _own(
+        self,
+        method: Method,
+        temperature: float | None,
+        top_p: float | None,
+        answers: int,
+        token_limit: int | None,
+    ) -> Own:
+        """The leaves of a query's configuration."""
+        config = self._config
+        limit = config.max_tokens if token_limit is None else min(token_limit, config.max_tokens)
+        found = {name: getattr(config, name) for name in Own._fields}
+        if len(self.methods) > 1:
+            found |= method_leaves(method, self._base, self.pair.granularity)
+        given = {"temperature": temperature, "top_p": top_p}
+        # The likeliest token stays the likeliest.
+        found |= {k: v for k, v in given.items() if v is not None and method != "greedy"}
+        return Own(**found | {"answers": answers, "token_limit": limit})
 
     def cancel(self, number: int) -> bool:
         """Gives a query up, and frees its row; whether it was waiting or being searched for."""
@@ -354,8 +386,9 @@ class Engine:
         order[: len(rows)], fresh[rows] = rows, True
         roots[rows] = [query.prompt[-1] for query in chosen]
         by_row = dict(zip(rows, chosen, strict=True))
-        owns = [by_row[row].own if row in by_row else Own(1.0, 1.0, 1, 1) for row in range(total)]
-        own = Own(*(jnp.asarray(column) for column in zip(*owns, strict=True)))
+        owns = [by_row[row].own if row in by_row else NO_OWN for row in range(total)]
+        columns = zip(NO_OWN, zip(*owns, strict=True), strict=True)
+        own = Own(*(jnp.asarray(mine, jnp.asarray(like).dtype) for like, mine in columns))
         nobody = jax.random.split(jax.random.key(0), 1)
         keys = [by_row[row].key if row in by_row else nobody for row in range(total)]
         rules = [by_row[row].rules if row in by_row else self._nothing for row in range(total)]
@@ -391,8 +424,8 @@ class Engine:
         """What has been found for the query in a row."""
         lengths = np.full(len(self._rows), len(query.prompt))
         prompts = Prompts(jnp.zeros((len(lengths), 1), jnp.int32), jnp.asarray(lengths))
-        judge = self.pair.granularity if self.method in GUIDED else None
-        mine = (query.record, self.method, output, row, prompts, judge, close)
+        judge = self.pair.granularity if query.method in GUIDED else None
+        mine = (query.record, query.method, output, row, prompts, judge, close)
         return answer_of(self.pair.policy.codec, *mine)
 
     def _show(self, output: SearchOutput, row: int) -> None:
@@ -403,7 +436,7 @@ class Engine:
         if query.shown < output.decisions[row]:
             query.shown = int(output.decisions[row])
             answer = self._answer(query, output, row, None)
-            name = self.pair.prm_name if self.method in GUIDED else "none"
+            name = self.pair.prm_name if query.method in GUIDED else "none"
             query.watch(search_tree(self.pair.policy.codec, answer, self._config, name))
 
 

@@ -36,6 +36,13 @@ class Own(NamedTuple):
     top_p: Any  # float32[B]
     answers: Any  # int32[B]
     token_limit: Any  # int32[B]
+    step_limit: Any  # int32[B]
+    candidates: Any  # int32[B]
+    whole: Any  # bool[B]
+    judged: Any  # bool[B]
+
+
+NO_OWN = Own(1.0, 1.0, 1, 1, 1, 1, False, False)  # of a row without a query
 
 
 class Held(NamedTuple):
@@ -104,7 +111,7 @@ def give_up(models: Models, held: Held, rows: Array, config: SearchConfig) -> He
 @jax.jit
 def outcome(models: Models, held: Held, config: SearchConfig) -> SearchOutput:
     """What has been found so far, of every row."""
-    return finish(held.state, config, models.prm is not None)
+    return finish(held.state, _with(config, held.own), models.prm is not None)
 
 
 # Whose query is in a row that has none.
@@ -130,6 +137,5 @@ def empty_rows(models: Models, config: SearchConfig, rules: Rules | None, like: 
     setup = _setup(models, rules, (caches[0], caches[1]))
     state = begin(setup, like[:, 0], config)
     state = release(setup, state, jnp.ones(batch, bool), config)
-    ones, some = jnp.ones(batch), jnp.ones(batch, jnp.int32)
-    own = Own(ones, ones, some, some)
+    own = jax.tree.map(lambda leaf: jnp.full(batch, leaf), NO_OWN)
     return Held(state, jax.random.split(jax.random.key(0), batch), rules, own)

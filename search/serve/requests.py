@@ -78,6 +78,7 @@ class ChatRequest(BaseModel):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    method: str | None = None  # ours: how to search, where the engine has more ways than one
     search_tree: bool = False  # ours: the answer's tree of decisions, as it grows where streamed
     # Of no effect.
     user: str | None = None
@@ -107,6 +108,7 @@ class Query(NamedTuple):
 
     record: Record
     seed: int
+    method: Any  # of the engine's
     temperature: float | None
     top_p: float | None
     answers: int
@@ -147,6 +149,7 @@ def query_of(request: ChatRequest, *, num_beams: int, strict: bool) -> Query | N
     return Query(
         query_record(request.messages, tools),
         (request.seed or 0) % (1 << 32),
+        request.method,
         request.temperature,
         request.top_p,
         request.n or 1,

@@ -21,6 +21,7 @@ from search.host.engine import Engine
 from search.host.packing import Intake, intake, merged, pack
 from search.host.pair import ModelPair
 from search.host.searcher import Searcher
+from search.methods import ALIKE
 from toolprm_jax.records.types import DataError, Record
 
 CONFIG = SearchConfig(
@@ -199,16 +200,26 @@ def test_one_that_goes_away_leaves_its_row_to_others(
         same(answer, alone[numbers.index(number)])
 
 
-def test_a_tree_is_told_as_it_grows(models: ModelPair, records: list[Record]) -> None:
+LOOSE = replace(CONFIG, schema="ignore", trace=True)
+
+
+@pytest.fixture(scope="module")
+def loose(models: ModelPair) -> Engine:
+    out = Engine(models, LOOSE, rows=3, longest=512, rounds=4)
+    out.warm_up()
+    return out
+
+
+def test_a_tree_is_told_as_it_grows(
+    models: ModelPair, loose: Engine, records: list[Record]
+) -> None:
     """After every decision, up to the tree that a searcher draws; answers stay what they are."""
-    config = replace(CONFIG, schema="ignore", trace=True)
-    (wanted,) = Searcher(models, config).many([records[1]], trace=True, progress=False)
-    engine = Engine(models, config, rows=2, longest=256, rounds=4)
+    (wanted,) = Searcher(models, LOOSE).many([records[1]], trace=True, progress=False)
     told: list[dict[str, Any]] = []
-    number, other = engine.submit(records[1], watch=told.append), engine.submit(records[4])
+    number, other = loose.submit(records[1], watch=told.append), loose.submit(records[4])
     found: dict[int, Answer] = {}
-    while sum(engine.load):
-        found |= engine.step()
+    while sum(loose.load):
+        found |= loose.step()
     same(found[number], wanted)
     assert wanted.drawing is not None
     heading = ("query", "tools", "method", "num_beams", "gold")
@@ -220,6 +231,33 @@ def test_a_tree_is_told_as_it_grows(models: ModelPair, records: list[Record]) ->
     assert found[other].finished == (not found[other].flags)
     with pytest.raises(DataError, match="expected an engine whose configuration has a trace"):
         Engine(models, CONFIG, rows=1, longest=256).submit(records[1], watch=told.append)
+
+
+def test_one_program_serves_the_methods_beside_one_another(
+    models: ModelPair, loose: Engine, records: list[Record]
+) -> None:
+    compiled = loose.programs.compilations
+    assert loose.methods == ALIKE
+    plain = replace(LOOSE, trace=False)
+    chosen = [records[place] for place in (1, 4, 2)]
+    asked = [(record, {"method": method}) for record in chosen for method in ALIKE]
+    wanted = {
+        method: list(Searcher(models, plain, method=method).many(chosen, progress=False))
+        for method in ALIKE
+    }
+    for (record, options), mine in zip(asked, answered(loose, asked), strict=True):
+        other = wanted[options["method"]][chosen.index(record)]
+        assert (mine.method, mine.text, mine.flags) == (other.method, other.text, other.flags)
+        np.testing.assert_allclose(mine.score, other.score, rtol=1e-4)
+        for cost in ("policy_tokens", "prm_tokens", "unshared_policy_tokens", "decisions"):
+            assert mine.cost[cost] == other.cost[cost], (cost, options)
+        assert (mine.confidence is None) == (other.confidence is None)
+    assert loose.programs.compilations == compiled
+    with pytest.raises(DataError, match="found 'token_beam'"):
+        loose.submit(records[0], method="token_beam")
+    alone = Engine(models, CONFIG, method="greedy", rows=1, longest=256)
+    with pytest.raises(DataError, match="expected one of greedy; found 'sample'"):
+        alone.submit(records[0], method="sample")
 
 
 def test_a_seed_is_the_querys_own(engine: Engine, records: list[Record]) -> None:
@@ -253,7 +291,7 @@ def test_temperature_and_top_p_are_the_querys_own(engine: Engine, records: list[
 
 
 def test_limits_and_the_number_of_answers_are_the_querys_own(
-    engine: Engine, records: list[Record], alone: list[Answer]
+    engine: Engine, loose: Engine, records: list[Record], alone: list[Answer]
 ) -> None:
     wanted: list[dict[str, Any]] = [{"token_limit": 5}, {}, {"answers": 2}]
     short, plain, both = answered(engine, [(records[4], each) for each in wanted])
@@ -272,7 +310,6 @@ def test_limits_and_the_number_of_answers_are_the_querys_own(
         for _ in range(50):
             found |= engine.step()
         same(found[number], both)
-    loose = Engine(engine.pair, replace(CONFIG, schema="ignore"), rows=1, longest=256)
     with pytest.raises(DataError, match="expected schema strict"):
         loose.submit(records[1], calls=(1, 1))
 

@@ -76,12 +76,18 @@ def answered(
 def test_an_answer_in_openais_form(engine: Told, address: str) -> None:
     call = Call("add", {"a": "é", "b": [3]})
     body = {**BODY, "seed": 5, "temperature": 0, "top_p": 0.5, "n": 2, "max_tokens": 90}
-    body |= {"max_completion_tokens": 40, "logprobs": False, "stop": None, "user": "u"}
+    body |= {
+        "method": "greedy",
+        "max_completion_tokens": 40,
+        "logprobs": False,
+        "stop": None,
+        "user": "u",
+    }
     status, _, got, options = answered(engine, address, body, lambda r: answer_to(r, call))
     assert status == 200
     assert options == {
-        "seed": 5, "temperature": 0.0, "top_p": 0.5, "answers": 2, "token_limit": 40,
-        "calls": (0, 1 << 20), "watch": None,
+        "seed": 5, "method": "greedy", "temperature": 0.0, "top_p": 0.5, "answers": 2,
+        "token_limit": 40, "calls": (0, 1 << 20), "watch": None,
     }  # fmt: skip
     assert (got["object"], got["model"]) == ("chat.completion", "tiny")
     first, second = got["choices"]
