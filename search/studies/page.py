@@ -1,6 +1,6 @@
-"""The tables of docs/results.md, from the files in results/.
+"""The tables of docs/results.md and docs/search.md, from the files in results/.
 
-python -m search.studies.page [--results results] [--page docs/results.md]
+python -m search.studies.page [--results results] [--pages docs/results.md docs/search.md]
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 from toolprm_jax.command import Parser, check_files, command
 from toolprm_jax.records import DataError, atomic_text, read_json
 
+PAGES = ("docs/results.md", "docs/search.md")
+_SCHEMAS = ("ignore", "prune", "strict")
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 # Accuracy in per cent, from the model card of google/functiongemma-270m-it.
 FUNCTIONGEMMA = {
@@ -84,6 +86,27 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> str:
     return _markdown([*head, "no call", "unfinished", "closed"], lines)
 
 
+def schemas(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the use of schemas does for BFCL's sets: right, unfinished, tokens of an answer."""
+    found = {
+        (row["dataset"], _who({**row, "schema": ""})[:-2], row["schema"]): row
+        for row in rows
+        if row["metric"] == "bfcl" and row["method"] in ("greedy", "fine_grained")
+    }
+    counts: dict[str, int] = {}
+    for (name, *_), row in found.items():
+        counts[name] = max(counts.get(name, 0), row["queries"])
+
+    lines = []
+    for name, who in dict.fromkeys(key[:2] for key in found):
+        mine = [found.get((name, who, schema)) for schema in _SCHEMAS]
+        unfinished = [row and str(row["flags"].get("unfinished", 0)) for row in mine]
+        tokens = [row and f"{row['policy_tokens'] / row['queries']:.0f}" for row in mine]
+        told = [" / ".join(one or "-" for one in some) for some in (unfinished, tokens)]
+        lines.append([name, who, *(_of(row, counts) if row else "" for row in mine), *told])
+    return _markdown(["set", "method", *_SCHEMAS, "unfinished", "policy tokens"], lines)
+
+
 def f1(rows: Sequence[Mapping[str, Any]]) -> str:
     """F1 of names and of arguments."""
     found = [row for row in rows if row["metric"].startswith("f1")]
@@ -113,6 +136,7 @@ def judges(table: Mapping[str, Mapping[str, Any]]) -> str:
 TABLES: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "searches": ("table_b.json", searches),
     "differences": ("table_b.json", differences),
+    "schemas": ("table_b.json", schemas),
     "f1": ("table_b.json", f1),
     "judges": ("table_a.json", judges),
 }
@@ -136,18 +160,18 @@ def filled(page: str, results: Path) -> str:
 
 def parser() -> Parser:
     """The command's arguments."""
-    out = Parser("python -m search.studies.page", "Makes the tables of docs/results.md anew.")
+    out = Parser("python -m search.studies.page", "Makes the tables of the pages anew.")
     out.add_argument("--results", default="results", help="folder of the JSON files")
-    out.add_argument("--page", default="docs/results.md", help="page whose tables are replaced")
+    out.add_argument("--pages", nargs="+", default=PAGES, help="whose tables are replaced")
     return out
 
 
 def _page(args: argparse.Namespace) -> int:
-    check_files({"page": args.page}, {})
-    text = Path(args.page).read_text(encoding="utf-8")
-    new = filled(text, Path(args.results))
-    with atomic_text(args.page) as file:
-        file.write(new)
+    for page in args.pages:
+        check_files({"pages": page}, {})
+        new = filled(Path(page).read_text(encoding="utf-8"), Path(args.results))
+        with atomic_text(page) as file:
+            file.write(new)
     return 0
 
 
