@@ -21,7 +21,8 @@ def test_the_architecture_lists_every_file() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    tutorials = (ROOT / "docs" / "tutorials").glob("*.ipynb")
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *tutorials):
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"

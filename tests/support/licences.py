@@ -20,7 +20,7 @@ _ELSEWHERE = {
     "furo": "MIT",
     "gcsfs": "BSD-3-Clause",
     "llguidance": "MIT",
-    "myst-parser": "MIT",
+    "myst-nb": "BSD-3-Clause",
     "peft": "Apache-2.0",
     "sphinx": "BSD-2-Clause",
     "torch": "BSD-3-Clause",
