@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from documents import blocks_run_by
 
 from search.host.batches import length_bucket
 from toolprm_jax.annotation.matching import exact_match
@@ -19,7 +19,6 @@ from toolprm_jax.toolworld.embedded import EMBEDDED
 from toolprm_jax.toolworld.masked import masked_corpus
 
 MOST_BYTES = 12_000_000
-README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -40,9 +39,9 @@ def program() -> dict[str, Any]:
         smollm2_file()
     except DataError as error:
         pytest.skip(str(error))
-    block = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[0]
+    (found,) = blocks_run_by("test_the_program_in_the_readme_answers")
     names: dict[str, Any] = {"__name__": "__main__"}
-    exec(compile(block, "README.md", "exec"), names)
+    exec(compile(found, "README.md", "exec"), names)
     return names
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import openai
 import pytest
+from documents import blocks_run_by
 from servers import ask, serving
 
 from search.core.config import Execution, SearchConfig
@@ -111,6 +112,17 @@ def test_a_stream_gathers_to_the_same(
     place = next(i for i, answer in enumerate(wanted) if answer.calls)
     with client.chat.completions.stream(**body_of(records[place])) as stream:
         same(stream.get_final_completion().choices[0], wanted[place])
+
+
+def test_the_client_in_the_documents_is_answered(address: str, records: list[Record]) -> None:
+    body = body_of(records[0])
+    (program,) = blocks_run_by("test_the_client_in_the_documents_is_answered")
+    for ours, there in (("127.0.0.1:8000", address), ('"none"', '"key"'), ("toolprm", "tiny")):
+        program = program.replace(ours, there)
+    names: dict[str, Any] = {"messages": body["messages"], "tools": body["tools"]}
+    exec(compile(program, "docs/serve.md", "exec"), names)
+    names["client"].close()
+    assert names["got"].choices[0].model_dump().keys() >= {"confidence", "score"}
 
 
 def test_calls_are_as_many_as_may_be(client: openai.OpenAI, records: list[Record]) -> None:
