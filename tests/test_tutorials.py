@@ -65,18 +65,19 @@ def test_a_tutorial_runs(path: Path, tmp_path: Path) -> None:
         except DataError as error:
             pytest.skip(str(error))
     environment = {name: text for name, text in os.environ.items() if name not in TESTS_OWN}
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(path)],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        printed, _ = process.communicate()
-    finally:  # a tutorial that failed may have left its server behind
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, printed
+    printed = tmp_path / "printed.txt"
+    with printed.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, str(path)],
+            cwd=tmp_path,
+            env=environment,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+        try:
+            process.wait()
+        finally:  # a tutorial that failed may have left its server behind
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, printed.read_text()
