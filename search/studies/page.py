@@ -100,9 +100,9 @@ def schemas(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for name, who in dict.fromkeys(key[:2] for key in found):
         mine = [found.get((name, who, schema)) for schema in _SCHEMAS]
-        unfinished = [row and str(row["flags"].get("unfinished", 0)) for row in mine]
-        tokens = [row and f"{row['policy_tokens'] / row['queries']:.0f}" for row in mine]
-        told = [" / ".join(one or "-" for one in some) for some in (unfinished, tokens)]
+        unfinished = [str(row["flags"].get("unfinished", 0)) if row else "-" for row in mine]
+        tokens = [f"{row['policy_tokens'] / row['queries']:.0f}" if row else "-" for row in mine]
+        told = [" / ".join(some) for some in (unfinished, tokens)]
         lines.append([name, who, *(_of(row, counts) if row else "" for row in mine), *told])
     return _markdown(["set", "method", *_SCHEMAS, "unfinished", "policy tokens"], lines)
 
