@@ -120,7 +120,7 @@ def main() -> None:
         "engine_s_per_query": round(after.seconds / len(records), 3),
         "over_flops_bound": round(after.seconds / bound, 2),
         "padding_before": round(padded / prompts, 3),
-        "padding_after": round(engine.run_tokens / engine.prompt_tokens, 3),
+        "padding_after": round(engine.prefixes.run / engine.prefixes.asked, 3),
         "compilations_after_warmup": engine.programs.compilations - compiled,
         "batch32_over_batch1": None,
     }

@@ -38,8 +38,9 @@ from ..methods import ALIKE, alike_config, method_config, method_leaves
 from .answers import Answer, Closing, answer_of
 from .batches import record_keys
 from .closing import shortest_closing
-from .packing import Intake, intake, merged, pack
+from .packing import Intake, merged, pack
 from .pair import ModelPair
+from .prefixes import Prefixes
 from .programs import Programs
 from .rows import (
     NO_OWN,
@@ -58,8 +59,6 @@ from .tree import search_tree
 from .vote import VOTES
 
 Watch = Callable[[dict[str, Any]], None]
-
-_SMALLEST = 128  # tokens of a packed row; the others are this times 2, 4, ...
 
 
 @dataclass
@@ -89,9 +88,7 @@ class Engine:
       methods: those that a query may name, which one program serves.
       programs: what was compiled; after `warm_up` nothing is.
       bytes: that the rows and the models take.
-      prompt_tokens: of all queries that joined so far.
-      reused_tokens: of these, that a row still held of an earlier prompt.
-      run_tokens: that were run for them, padding included.
+      prefixes: what the rows hold of prompts, and how many tokens of these were run.
     """
 
     def __init__(
@@ -138,10 +135,7 @@ class Engine:
         self._longest, self._rounds, self._tools_size = longest, rounds, tools_size
         self._numbers = itertools.count()
         self.programs = Programs()
-        # What each row of the caches holds, and when that was last used.
-        self._prompts: list[list[int]] = [[]] * rows
-        self._used, self._clock = [0] * rows, itertools.count(1)
-        self.prompt_tokens = self.reused_tokens = self.run_tokens = 0
+        self.prefixes = Prefixes(rows, longest)
         like = jnp.zeros((rows, longest), jnp.int32)
         self._nothing = self._rules(NOBODY)
         rules = nobodys_rules(self._config, tools_size, rows)
@@ -298,7 +292,7 @@ class Engine:
 
     def warm_up(self) -> None:
         """Compiles all that queries will need."""
-        for size in self._sizes():
+        for size in self.prefixes.sizes:
             empty = pack(Intake(merged([]), size, 0), len(self._rows), self._longest)
             self._join(self._joining(empty, [], []))
         nobody = jnp.zeros(len(self._rows), bool)
@@ -333,51 +327,18 @@ class Engine:
         program, _ = self.programs.get(name, lambda: function.lower(*inputs))
         return program(*inputs)
 
-    def _sizes(self) -> list[int]:
-        """Tokens of the packed rows that programs are compiled for."""
-        sizes = [_SMALLEST]
-        while sizes[-1] < self._longest:
-            sizes.append(2 * sizes[-1])
-        return sizes
-
     def _admit(self) -> None:
         """Takes waiting queries into free rows, as many at once as a packed row holds."""
         while self._waiting and None in self._rows:
             free = [row for row, query in enumerate(self._rows) if query is None]
-            chosen, how = self._next(len(free))
-            # The row that is read is filled first, for what it has is kept so; then the one whose
-            # prompt has not been used for longest.
-            reads = bool(how.forest.start)
-            free.sort(key=lambda row: (not (reads and row == how.source), self._used[row]))
-            rows, now = free[: len(chosen)], next(self._clock)
+            prompts = [query.prompt for query in itertools.islice(self._waiting, len(free))]
+            count, how = self.prefixes.next(prompts, len(free))
+            rows = self.prefixes.place(how, prompts[:count], free)
+            chosen = [self._waiting.popleft() for _ in rows]
             packed = pack(how, len(self._rows), self._longest)
             self._join(self._joining(packed, chosen, rows))
             for row, query in zip(rows, chosen, strict=True):
-                self._rows[row], self._prompts[row], self._used[row] = query, query.prompt, now
-            if reads:
-                self._used[how.source] = now
-            self.prompt_tokens += sum(len(query.prompt) for query in chosen)
-            self.reused_tokens += how.forest.start * len(chosen)
-            self.run_tokens += how.size
-
-    def _next(self, most: int) -> tuple[list[_Query], Intake]:
-        """The queries to join next, and how: those that come to less together than apart."""
-        sizes = self._sizes()
-
-        def planned(queries: list[_Query]) -> Intake | None:
-            return intake([query.prompt for query in queries], self._prompts, sizes)
-
-        chosen = [self._waiting.popleft()]
-        how = planned(chosen)
-        assert how is not None  # `submit` has checked its length
-        while self._waiting and len(chosen) < most:
-            alone, wider = planned([self._waiting[0]]), planned([*chosen, self._waiting[0]])
-            assert alone is not None
-            if wider is None or wider.size > how.size + alone.size:
-                break
-            chosen.append(self._waiting.popleft())
-            how = wider
-        return chosen, how
+                self._rows[row] = query
 
     def _joining(self, packed: Packed, chosen: list[_Query], rows: list[int]) -> Joining:
         total = len(self._rows)

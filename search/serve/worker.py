@@ -81,12 +81,8 @@ class Worker:
     @property
     def prompt_tokens(self) -> dict[str, int]:
         """Tokens of prompts so far: all, and of these what a row still held, and what was run."""
-        engine = self._engine
-        return {
-            "asked": engine.prompt_tokens,
-            "reused": engine.reused_tokens,
-            "run": engine.run_tokens,
-        }
+        prefixes = self._engine.prefixes
+        return {"asked": prefixes.asked, "reused": prefixes.reused, "run": prefixes.run}
 
     def submit(self, query: Query, watch: Watch | None = None) -> Future[Answer]:
         """Takes a query; cancelling the future gives it up and frees its row.

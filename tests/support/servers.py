@@ -33,9 +33,7 @@ class Told:
     answers: dict[int, Any] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
     failure: BaseException | None = None
-    prompt_tokens: int = 11
-    reused_tokens: int = 0
-    run_tokens: int = 128
+    prefixes: Any = field(default_factory=lambda: SimpleNamespace(asked=11, reused=0, run=128))
     programs: Any = field(default_factory=lambda: SimpleNamespace(compilations=1))
 
     def warm_up(self) -> None:

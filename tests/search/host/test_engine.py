@@ -20,6 +20,7 @@ from search.host.answers import Answer
 from search.host.engine import Engine
 from search.host.packing import Intake, intake, merged, pack
 from search.host.pair import ModelPair
+from search.host.prefixes import Prefixes
 from search.host.searcher import Searcher
 from search.methods import ALIKE
 from toolprm_jax.records.types import DataError, Record
@@ -77,6 +78,34 @@ def test_what_a_row_still_holds_is_not_run_again(
     assert intake(given, held, ()) is None
 
 
+@given(st.lists(st.tuples(st.lists(prompts.filter(bool), max_size=2), st.integers(1, 3))))
+def test_rows_are_read_and_written_over_in_their_order(
+    rounds: list[tuple[list[list[list[int]]], int]],
+) -> None:
+    """Whatever is asked when: nothing is lost, and the row that goes is the least recently used."""
+    rows, held, used = Prefixes(4, 16, 1), [[] for _ in range(4)], [0] * 4
+    for now, (batches, room) in enumerate(rounds, start=1):
+        for waiting in batches:
+            free = sorted(range(4), key=lambda row: (row * now) % 5)[:room]
+            count, how = rows.next(waiting, room)
+            assert 1 <= count <= min(room, len(waiting))
+            start = how.forest.start
+            assert all(prompt[:start] == held[how.source][:start] for prompt in waiting[:count])
+            before = list(used)
+            places = rows.place(how, waiting[:count], free)
+            assert len(set(places)) == count
+            assert set(places) <= set(free)
+            spared = [row for row in free if row not in places]
+            written = [row for row in places if not (start and row == how.source)]
+            assert all(before[a] <= before[b] for a in written for b in spared if b != how.source)
+            stamp = max(used) + 1
+            for row, prompt in zip(places, waiting[:count], strict=True):
+                held[row], used[row] = prompt, stamp
+            if start:
+                used[how.source] = stamp
+                assert how.source not in free or how.source == places[0]
+
+
 @pytest.fixture(scope="module")
 def records(by_length: list[Record]) -> list[Record]:
     return [by_length[i] for i in (9, 0, 4, 2, 7, 5, 1)]
@@ -127,7 +156,7 @@ def test_an_answer_does_not_depend_on_the_others(
         same(mine[1], alone[place])
     assert engine.programs.compilations == compiled
     assert engine.load == (0, 0)
-    assert engine.run_tokens >= 128
+    assert engine.prefixes.run >= 128
 
 
 def test_tools_that_a_row_still_holds_are_not_read_again(
@@ -141,12 +170,12 @@ def test_tools_that_a_row_still_holds_are_not_read_again(
     wanted = list(searcher.many(asked, batch_size=1, max_shapes=1, progress=False))
     lengths = [len(engine.pair.policy.codec.prompt(record)) for record in asked]
     assert min(lengths) > 128
-    begin = engine.reused_tokens, engine.run_tokens
+    begin = engine.prefixes.reused, engine.prefixes.run
     for record, answer in zip(asked, wanted, strict=True):
         ((_, mine),) = engine.run([record])
         same(mine, answer)
-    assert engine.reused_tokens - begin[0] > sum(lengths[1:]) / 2
-    assert engine.run_tokens - begin[1] < sum(lengths)
+    assert engine.prefixes.reused - begin[0] > sum(lengths[1:]) / 2
+    assert engine.prefixes.run - begin[1] < sum(lengths)
     # Together too, beside one of other tools, and whatever a neighbour overwrites meanwhile.
     mixed = [*asked, *records[3:5], *asked[::-1]]
     for place, answer in engine.run(mixed):

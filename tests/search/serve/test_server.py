@@ -246,7 +246,7 @@ def test_many_clients_get_what_each_gets_alone(
     assert memory() - before < 32 << 20
     assert engine.programs.compilations == compiled
     assert engine.load == (0, 0)
-    assert engine.reused_tokens > 0
+    assert engine.prefixes.reused > 0
 
 
 def test_the_tree_of_a_search_grows(
