@@ -78,6 +78,19 @@ def test_what_a_row_still_holds_is_not_run_again(
     assert intake(given, held, ()) is None
 
 
+def test_a_row_that_is_read_counts_as_used() -> None:
+    rows = Prefixes(3, 16, 1)
+
+    def taken_in(prompt: list[int], free: list[int]) -> int:
+        _, how = rows.next([prompt], len(free))
+        return rows.place(how, [prompt], free)[0]
+
+    assert [taken_in([number] * 8, [number]) for number in range(3)] == [0, 1, 2]
+    assert taken_in([0] * 7 + [5], [1]) == 1  # reads row 0
+    assert taken_in([7] * 8, [0, 2]) == 2
+    assert (rows.asked, rows.reused) == (40, 7)
+
+
 @given(st.lists(st.tuples(st.lists(prompts.filter(bool), max_size=2), st.integers(1, 3))))
 def test_rows_are_read_and_written_over_in_their_order(
     rounds: list[tuple[list[list[list[int]]], int]],
