@@ -85,26 +85,26 @@ def method_config(
 ALIKE: tuple[Method, ...] = ("greedy", "sample", "best_of_n", "fine_grained")
 
 
-def alike_config(base: SearchConfig, granularity: Granularity = "toolprm") -> SearchConfig:
-    """A configuration that serves all methods of `ALIKE`, with the leaves of `method_leaves`.
+def shared_config(
+    method: Method, base: SearchConfig, granularity: Granularity = "toolprm"
+) -> tuple[tuple[Method, ...], SearchConfig]:
+    """A configuration that serves as many methods as may be beside one, and these.
 
     Args:
-      base: N, M and limits; candidates are independent draws.
+      method: a guided one, whose candidates are independent draws, allows all of `ALIKE`.
+      base: N, M, exploration and limits.
       granularity: of the reward model.
-
-    Raises:
-      ValueError: candidates are no independent draws.
     """
-    if base.explore != "sample":
-        raise ValueError(f'explore: expected "sample", found "{base.explore}"')
+    if method not in GUIDED or base.explore != "sample":
+        return (method,), method_config(method, base, granularity)
     longest = replace(base, max_step_tokens=base.max_tokens)
-    return method_config("fine_grained", longest, granularity)
+    return ALIKE, method_config("fine_grained", longest, granularity)
 
 
 def method_leaves(
     method: Method, base: SearchConfig, granularity: Granularity = "toolprm"
 ) -> dict[str, Any]:
-    """Leaves by which `alike_config` searches as `method_config` does.
+    """Leaves by which the configuration of `ALIKE` searches as `method_config` does.
 
     Args:
       method: of `ALIKE`.

@@ -23,8 +23,15 @@ from toolprm_jax.plan import Plan, any_codec, make_plan, planned_devices, shape_
 from ..core import GUIDED, SearchConfig
 from ..decoder import DecoderPolicy, DecoderReward, Models, Prompts
 from ..grammar import ENGINE_SIZE, grammar_from_pieces
-from ..host import dtype_for, empty_rows, go_on, nobodys_rules, sharded_search
-from ..methods import method_config
+from ..host import (
+    dtype_for,
+    empty_rows,
+    go_on,
+    join,
+    nobody_joins,
+    nobodys_rules,
+    sharded_search,
+)
 
 
 class Planned(NamedTuple):
@@ -33,15 +40,13 @@ class Planned(NamedTuple):
     devices: Sequence[Any]
     policy: DecoderConfig
     prm: DecoderConfig | None
-    config: SearchConfig
 
 
-def planned(args: argparse.Namespace, base: SearchConfig) -> Planned:
+def planned(args: argparse.Namespace) -> Planned:
     """What a command is to plan.
 
     Args:
       args: of the command.
-      base: what the method's configuration is made of.
 
     Raises:
       DataError: there is no such model, shape or slice.
@@ -50,7 +55,7 @@ def planned(args: argparse.Namespace, base: SearchConfig) -> Planned:
     dtype = dtype_for(args.dtype, devices)
     policy = shape_of(args.policy, dtype=dtype)
     prm = shape_of(args.prm, dtype=dtype) if args.method in GUIDED else None
-    return Planned(devices, policy, prm, method_config(args.method, base))
+    return Planned(devices, policy, prm)
 
 
 def model_facts(policy: DecoderConfig, prm: DecoderConfig | None) -> dict[str, str]:
@@ -155,12 +160,14 @@ def plan_engine(
     longest: int,
     devices: Sequence[Any],
 ) -> Plan:
-    """Compiles the engine's search for one device, which may be one that isn't there.
+    """Compiles the engine's largest programs for one device, which may be one that isn't there.
+
+    These are the search, and the taking in of as many prompt tokens as a packed row holds.
 
     Args:
       policy: shape of the policy; weights are in its dtype.
       prm: shape of the reward model; None plans a method that asks none.
-      config: from `method_config`.
+      config: from `shared_config`.
       rows: queries at once.
       longest: tokens of a prompt, at most.
       devices: from `planned_devices`; the first is planned for.
@@ -173,6 +180,14 @@ def plan_engine(
     rules = nobodys_rules(config, ENGINE_SIZE, rows)
     like = jnp.zeros((rows, longest), jnp.int32)
     held = _laid_out(lambda models: empty_rows(models, config, rules, like), whole, models)
-    rounds = _laid_out(lambda: jnp.int32(1), whole)
-    lowered = go_on.lower(models, held, rounds, _laid_out(lambda: config, whole))
-    return make_plan(lowered, {**_parts(models), "rows": held}, devices[:1])
+    rounds, leaves = (_laid_out(lambda one=one: one, whole) for one in (jnp.int32(1), config))
+    joining = _laid_out(lambda: nobody_joins(config, ENGINE_SIZE, rows, longest), whole)
+    parts = {**_parts(models), "rows": held}
+    plans = [
+        make_plan(lowered, parts, devices[:1])
+        for lowered in (
+            go_on.lower(models, held, rounds, leaves),
+            join.lower(models, held, joining, leaves),
+        )
+    ]
+    return max(plans, key=lambda plan: plan.total)

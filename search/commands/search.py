@@ -85,9 +85,11 @@ def _plan(args: argparse.Namespace, base: SearchConfig) -> int:
     # JAX takes seconds to import, and --help needs none of it.
     from toolprm_jax.plan import print_plan
 
+    from ..methods import method_config
     from .plan import model_facts, plan_search, planned
 
-    devices, policy, prm, config = planned(args, base)
+    devices, policy, prm = planned(args)
+    config = method_config(args.method, base)
     try:
         plan = plan_search(
             policy,

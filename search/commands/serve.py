@@ -42,6 +42,12 @@ def parser() -> Parser:
     out.add_argument(
         "--pool-size", type=whole_number(64), default=2048, help="as for toolprm-search"
     )
+    out.add_argument(
+        "--search-tree",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep the tree of every search, for clients that ask for it",
+    )
     add_devices(out)
     add_plan(out, "the server", "a model")
     return out
@@ -52,9 +58,11 @@ def _plan(args: argparse.Namespace, config: SearchConfig) -> int:
     # JAX takes seconds to import, and --help needs none of it.
     from toolprm_jax.plan import print_plan
 
+    from ..methods import shared_config
     from .plan import model_facts, plan_engine, planned
 
-    devices, policy, prm, config = planned(args, config)
+    devices, policy, prm = planned(args)
+    _, config = shared_config(args.method, config)
     sizes = {"rows": args.rows, "longest": args.longest}
     plan = plan_engine(policy, prm, config, **sizes, devices=devices)
     facts = {
@@ -74,13 +82,14 @@ def _serve(args: argparse.Namespace) -> int:
     if args.tensor != 1:
         raise DataError("--tensor: the server's engine runs on one device")
     options = {name: getattr(args, name) for name in (*ANSWERING, "pool_size")}
+    options["trace"] = args.search_tree
     if args.plan:
-        return _plan(args, SearchConfig(trace=True, **options))
+        return _plan(args, SearchConfig(**options))
     import uvicorn  # not for --help
 
     from .. import serve
 
-    searcher = load_searcher(args, trace=True, **options)
+    searcher = load_searcher(args, **options)
     engine = host.Engine(
         searcher.pair, searcher.base, method=args.method, rows=args.rows, longest=args.longest
     )

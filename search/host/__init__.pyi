@@ -11,6 +11,8 @@ from .pair import load_told as load_told
 from .queries import read_queries as read_queries
 from .rows import empty_rows as empty_rows
 from .rows import go_on as go_on
+from .rows import join as join
+from .rows import nobody_joins as nobody_joins
 from .rows import nobodys_rules as nobodys_rules
 from .runs import MethodRun as MethodRun
 from .runs import run_methods as run_methods

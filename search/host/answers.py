@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,19 +88,27 @@ def _parsed(codec: Codec, text: bytes) -> list[PartialCall]:
     return [call for call in found if call.closed]
 
 
-def _repeats(call: PartialCall) -> bool:
-    names = [name for name, _ in call.pairs]
-    return len(set(names)) < len(names)
+def _fault(calls: list[PartialCall]) -> str | None:
+    """Why calls can't be an answer: a parameter comes twice, or a number is beyond a float."""
+    for call in calls:
+        names = [name for name, _ in call.pairs]
+        if len(set(names)) < len(names):
+            return "repeated_parameter"
+        try:
+            json.dumps(call.pairs, allow_nan=False)
+        except ValueError:  # 1e999 is JSON, and nothing that Python or JSON can hand on
+            return "number_overflow"
+    return None
 
 
 def _beams(codec: Codec, output: SearchOutput, row: int) -> tuple[Beam, ...]:
-    """The beams of a row that are whole and give no parameter twice."""
+    """The beams of a row that are whole and without fault."""
     found = []
     for rank in np.flatnonzero(output.status[row] == Status.FINISHED):
         tokens = output.tokens[row, rank, : int(output.lengths[row, rank])]
         text = codec.decode(tokens.tolist())
         calls = _parsed(codec, text)
-        if not any(_repeats(call) for call in calls):
+        if _fault(calls) is None:
             told, score = text.decode("utf-8", errors="replace"), float(output.score[row, rank])
             found.append(Beam(tuple(map(_called, calls)), told, score))
     return tuple(found)
@@ -144,10 +153,9 @@ def answer_of(
         finished, text = True, text + ending
         flags.append("closed")
     calls = _parsed(codec, text) if finished else []
-    if any(_repeats(call) for call in calls):
-        # As in the labels: no call has a parameter twice.
+    if fault := _fault(calls):
         finished, calls = False, []
-        flags.append("repeated_parameter")
+        flags.append(fault)
     events, log_p, log_probs = (
         np.asarray(array[row, best, :length])
         for array in (output.events, output.log_p, output.log_probs)
@@ -165,7 +173,7 @@ def answer_of(
         cost=cost,
         flags=tuple(flags if finished else [*flags, "unfinished"]),
         beams=_beams(codec, output, row),
-        trace=jax.tree.map(lambda array: array[row], output.trace),
+        trace=jax.tree.map(lambda array: np.array(array[row]), output.trace),
     )
 
 

@@ -34,7 +34,7 @@ from ..grammar import (
     fits,
     make_strict,
 )
-from ..methods import ALIKE, alike_config, method_config, method_leaves
+from ..methods import method_leaves, shared_config
 from .answers import Answer, Closing, answer_of
 from .batches import record_keys
 from .closing import shortest_closing
@@ -54,6 +54,7 @@ from .rows import (
     join,
     nobodys_rules,
     outcome,
+    trace_of,
 )
 from .tree import search_tree
 from .vote import VOTES
@@ -122,13 +123,8 @@ class Engine:
             raise DataError("engine: expected schema ignore or strict")
         self.pair = pair
         self.method: Method = method
-        self.methods: tuple[Method, ...] = (method,)
         self._base = base
-        if method in GUIDED and base.explore == "sample":
-            self.methods = ALIKE
-            self._config = alike_config(base, pair.granularity)
-        else:
-            self._config = method_config(method, base, pair.granularity)
+        self.methods, self._config = shared_config(method, base, pair.granularity)
         self._models = pair.models(method in GUIDED)
         self._rows: list[_Query | None] = [None] * rows
         self._waiting: deque[_Query] = deque()
@@ -263,10 +259,10 @@ class Engine:
             return {}
         output = self._run("finish", outcome, self._models, self._held, self._config)
         output = jax.device_get(output)
-        for row in watched:
-            self._show(output, row)
         if vote := VOTES.get(self.method):
             output = vote(output, self.pair.policy.codec)
+        for row in watched:
+            self._show(output, row)
         return dict(self._answers(output, done))
 
     def run(self, records: Iterable[Record], *, seed: int = 0) -> Iterator[tuple[int, Answer]]:
@@ -301,6 +297,8 @@ class Engine:
         inputs = (self._models, self._held, jnp.int32(self._rounds), self._config)
         self._held, _ = self._run("advance", go_on, *inputs)
         self._run("finish", outcome, self._models, self._held, self._config)
+        if self._config.trace:
+            self._run("trace", trace_of, self._held, jnp.int32(0))
         if is_strict(self._config):
             self._closing(NOBODY, ANY_CALLS, b"")
 
@@ -383,11 +381,19 @@ class Engine:
 
     def _answer(self, query: _Query, output: SearchOutput, row: int, close: Closing) -> Answer:
         """What has been found for the query in a row."""
+        codec = self.pair.policy.codec
         lengths = np.full(len(self._rows), len(query.prompt))
         prompts = Prompts(jnp.zeros((len(lengths), 1), jnp.int32), jnp.asarray(lengths))
-        judge = self.pair.granularity if query.method in GUIDED else None
+        guided = query.method in GUIDED
+        judge = self.pair.granularity if guided else None
         mine = (query.record, query.method, output, row, prompts, judge, close)
-        return answer_of(self.pair.policy.codec, *mine)
+        answer = answer_of(codec, *mine)
+        if self._config.trace and answer.cost["decisions"]:
+            trace = self._run("trace", trace_of, self._held, jnp.int32(row))
+            answer.trace = jax.device_get(trace)
+            name, best = self.pair.prm_name if guided else None, int(output.best[row])
+            answer.drawing = search_tree(codec, answer, self._config, name, best)
+        return answer
 
     def _show(self, output: SearchOutput, row: int) -> None:
         """Tells who watches a query how far its tree has grown."""
@@ -396,9 +402,9 @@ class Engine:
         assert query.watch is not None
         if query.shown < output.decisions[row]:
             query.shown = int(output.decisions[row])
-            answer = self._answer(query, output, row, None)
-            name = self.pair.prm_name if query.method in GUIDED else "none"
-            query.watch(search_tree(self.pair.policy.codec, answer, self._config, name))
+            drawing = self._answer(query, output, row, None).drawing
+            assert drawing is not None
+            query.watch(drawing)
 
 
 def _bytes(tree: Any) -> int:

@@ -80,7 +80,8 @@ def intake(
     """
     common = min((shared_length(prompts[0], other) for other in prompts), default=0)
     lengths = [min(common, shared_length(prompts[0], row)) for row in held]
-    source = max(range(len(held)), key=lengths.__getitem__)
+    # Of several the one that has least beside it, and so is the first to be written over.
+    source = max(range(len(held)), key=lambda row: (lengths[row], -len(held[row])))
     found: list[Intake] = []
     for start in (0, lengths[source]):
         forest = merged(prompts, start)

@@ -62,8 +62,8 @@ class Prefixes:
     ) -> list[int]:
         """The rows that prompts are written into.
 
-        The row that is read comes first, for what it has is kept so; then the one that has not been
-        used for longest.
+        Empty ones come first, then the row that is read where it has little else, for little is
+        lost so, then the one that has not been used for longest.
 
         Args:
           how: from `next`.
@@ -71,7 +71,13 @@ class Prefixes:
           free: rows without a query, at least as many.
         """
         reads = bool(how.forest.start)
-        order = sorted(free, key=lambda row: (not (reads and row == how.source), self._used[row]))
+        spent = len(self._held[how.source]) - how.forest.start < self.sizes[0]
+
+        def late(row: int) -> tuple[bool, bool, int]:
+            again = reads and spent and row == how.source
+            return bool(self._held[row]), not again, self._used[row]
+
+        order = sorted(free, key=late)
         rows, now = order[: len(prompts)], next(self._clock)
         for row, prompt in zip(rows, prompts, strict=True):
             self._held[row], self._used[row] = prompt, now

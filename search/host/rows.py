@@ -17,6 +17,7 @@ from ..core import (
     SearchOutput,
     Setup,
     State,
+    Trace,
     advance,
     begin,
     choose,
@@ -27,6 +28,8 @@ from ..core import (
 )
 from ..decoder import MEMORY, Models, Packed, empty_cache, join_cache
 from ..grammar import Rules, StrictSize, make_strict
+from .packing import Intake, merged, pack
+from .prefixes import Prefixes
 
 
 class Own(NamedTuple):
@@ -110,8 +113,15 @@ def give_up(models: Models, held: Held, rows: Array, config: SearchConfig) -> He
 
 @jax.jit
 def outcome(models: Models, held: Held, config: SearchConfig) -> SearchOutput:
-    """What has been found so far, of every row."""
-    return finish(held.state, _with(config, held.own), models.prm is not None)
+    """What has been found so far, of every row; without its trace, see `trace_of`."""
+    state = held.state._replace(trace=None)
+    return finish(state, _with(config, held.own), models.prm is not None)
+
+
+@jax.jit
+def trace_of(held: Held, row: Array) -> Trace | None:
+    """The trace of a row int32[], without a leading axis."""
+    return jax.tree.map(lambda leaf: leaf[row], held.state.trace)
 
 
 # Whose query is in a row that has none.
@@ -126,6 +136,25 @@ def nobodys_rules(config: SearchConfig, size: StrictSize, rows: int) -> Rules | 
     return jax.tree.map(lambda leaf: jnp.repeat(leaf, rows, axis=0), one)
 
 
+def _nobodys_own(rows: int) -> Own:
+    return jax.tree.map(lambda leaf: jnp.full(rows, leaf), NO_OWN)
+
+
+def nobody_joins(config: SearchConfig, size: StrictSize, rows: int, longest: int) -> Joining:
+    """What takes nobody into rows, by the largest program; its shapes are those of any other.
+
+    Args:
+      config: from `shared_config`.
+      size: what a query's tools may come to.
+      rows: B.
+      longest: T, tokens of a prompt at most.
+    """
+    packed = pack(Intake(merged([]), Prefixes(rows, longest).sizes[-1], 0), rows, longest)
+    none, rules = jnp.zeros(rows, jnp.int32), nobodys_rules(config, size, rows)
+    keys = jax.random.split(jax.random.key(0), rows)
+    return Joining(packed, none, jnp.int32(0), none > 0, none, keys, rules, _nobodys_own(rows))
+
+
 @jax.jit
 def empty_rows(models: Models, config: SearchConfig, rules: Rules | None, like: Array) -> Held:
     """Rows without queries; `like` is int32[B, T]."""
@@ -137,5 +166,5 @@ def empty_rows(models: Models, config: SearchConfig, rules: Rules | None, like: 
     setup = _setup(models, rules, (caches[0], caches[1]))
     state = begin(setup, like[:, 0], config)
     state = release(setup, state, jnp.ones(batch, bool), config)
-    own = jax.tree.map(lambda leaf: jnp.full(batch, leaf), NO_OWN)
-    return Held(state, jax.random.split(jax.random.key(0), batch), rules, own)
+    keys = jax.random.split(jax.random.key(0), batch)
+    return Held(state, keys, rules, _nobodys_own(batch))

@@ -464,7 +464,7 @@ class Searcher:
             for row in range(len(batch.indices))
         ]
         if config.trace:
-            name = self.pair.prm_name if asks else "none"
-            for answer in answers:
-                answer.drawing = search_tree(codec, answer, config, name)
+            name = self.pair.prm_name if asks else None
+            for answer, best in zip(answers, output.best, strict=True):
+                answer.drawing = search_tree(codec, answer, config, name, int(best))
         return answers

@@ -15,14 +15,17 @@ from ..core import SearchConfig, Status
 from .answers import Answer
 
 
-def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) -> dict[str, Any]:
+def search_tree(
+    codec: Codec, answer: Answer, config: SearchConfig, prm: str | None, best: int
+) -> dict[str, Any]:
     """The tree of decisions of a traced search.
 
     Args:
       codec: of the policy.
       answer: with a trace.
       config: what the search was run with.
-      prm: name of the reward model, for the heading.
+      prm: name of the reward model, for the heading; None where none was asked.
+      best: the beam that is the answer.
 
     Returns:
       What `report.write_search_picture` takes: heading and nodes, each with its text, marker
@@ -54,6 +57,7 @@ def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) ->
             )
             gold = all(step.label for step in labelled.steps)
         score = float(trace.score[decision, width + walker])
+        p = np.exp(trace.log_p[decision, walker][fired]).tolist() if prm else []
         nodes.append(
             {
                 "index": len(nodes),
@@ -61,7 +65,7 @@ def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) ->
                 "decision": decision,
                 "text": own.decode("utf-8", errors="replace"),
                 "kinds": [Kind(kind).name for kind in trace.events[decision, walker][fired]],
-                "p": [float(p) for p in np.exp(trace.log_p[decision, walker][fired])],
+                "p": p,
                 "score": score if np.isfinite(score) else None,
                 "count": 0,
                 "kept": bool(trace.rank[decision, width + walker] >= 0),
@@ -102,7 +106,6 @@ def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) ->
                 key = (int(trace.parents[decision, candidate - width]), steps.tobytes())
             after[int(rank)] = made[key]
         beams = after
-    best = next((n for n in beams if n >= 0 and nodes[n]["finished"]), beams[0])
     gold = "unknown"
     if record.answers is not None:
         gold = spell_calls([call.first() for call in record.answers])
@@ -114,7 +117,7 @@ def search_tree(codec: Codec, answer: Answer, config: SearchConfig, prm: str) ->
         "method": answer.method,
         "num_beams": width,
         "beam_width": config.beam_width,
-        "prm": prm,
-        "answer": best,
+        "prm": prm or "none",
+        "answer": beams[best],
         "nodes": nodes,
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -15,14 +14,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from .errors import TOLD, RefusedError, refusal, told
+from .errors import RefusedError, refusal, told
 from .handlers import Service, chat, score, share
 from .metrics import Metrics
-
-_log = logging.getLogger(__name__)
 
 
 def make_app(service: Service) -> Starlette:
@@ -76,15 +73,18 @@ def _guard(service: Service, metrics: Metrics) -> Callable[[Handler], Handler]:
     def wrap(handler: Handler) -> Handler:
         async def guarded(request: Request) -> Response:
             start = time.perf_counter()
+
+            def ended(status: int) -> None:
+                metrics.observe(request.url.path, status, time.perf_counter() - start)
+
+            request.state.ended = ended
             try:
                 _check_key(request, service.api_key)
                 response = await handler(request)
-            except TOLD as wrong:
+            except Exception as wrong:
                 response = refusal(*told(wrong))
-            except Exception:
-                _log.exception("%s", request.url.path)
-                response = refusal("the server has made a mistake; its log says which", 500)
-            metrics.observe(request.url.path, response.status_code, time.perf_counter() - start)
+            if not isinstance(response, StreamingResponse):  # which says itself when it ends
+                ended(response.status_code)
             return response
 
         return guarded

@@ -20,8 +20,8 @@ from ..host import Answer, Searcher
 from .errors import RefusedError
 from .metrics import Metrics
 from .requests import ChatRequest, ScoreRequest, ShareRequest, query_of
-from .responses import chat_completion, scores
-from .streams import Trees, events, growing_events
+from .responses import chat_completion, new_head, scores
+from .streams import Trees, growing_events
 from .worker import Worker
 
 MOST_BYTES = 1 << 20  # of a body
@@ -52,10 +52,14 @@ async def chat(service: Service, metrics: Metrics, request: Request) -> Response
     asked = await _body(request, ChatRequest)
     _check_model(asked.model, service)
     config = service.searcher.base
-    query = query_of(asked, num_beams=config.num_beams, strict=config.schema == "strict")
-    if asked.search_tree and not config.trace:
-        raise DataError("search_tree: the server keeps none")
-    trees = Trees()
+    query = query_of(
+        asked,
+        num_beams=config.num_beams,
+        strict=config.schema == "strict",
+        methods=service.worker.methods,
+        trees=config.trace,
+    )
+    trees, head = Trees(), new_head(service.name)
 
     async def answered() -> dict[str, Any]:
         answer = None
@@ -64,7 +68,7 @@ async def chat(service: Service, metrics: Metrics, request: Request) -> Response
             future = service.worker.submit(query, watch)
             answer = await _settled(request, future, service.seconds)
         tokens = _tokens(answer, service)
-        found = chat_completion(service.name, answer, asked.n or 1, tokens, trees.last)
+        found = chat_completion(head, answer, asked.n or 1, tokens, trees.last)
         metrics.count(found["usage"], answer)
         return found
 
@@ -74,9 +78,8 @@ async def chat(service: Service, metrics: Metrics, request: Request) -> Response
     answer = asyncio.create_task(answered())
     answer.add_done_callback(lambda task: task.cancelled() or task.exception())  # may go unread
     if await trees.next(answer) is None:
-        told = events(answer.result(), usage)
-    else:
-        told = growing_events(service.name, trees, answer, usage)
+        answer.result()  # what went wrong so far is no event, but a response
+    told = growing_events(head, trees, answer, usage, request.state.ended)
     return StreamingResponse(told, media_type="text/event-stream")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
@@ -16,6 +16,7 @@ from toolprm_jax.records import (
     query_record,
 )
 
+from ..core import Method
 from ..grammar import ANY_CALLS, CallCounts
 
 MOST_MESSAGES, MOST_TOOLS = 512, 256
@@ -78,8 +79,9 @@ class ChatRequest(BaseModel):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    method: str | None = None  # ours: how to search, where the engine has more ways than one
-    search_tree: bool = False  # ours: the answer's tree of decisions, as it grows where streamed
+    # Ours: how to search, and whether the tree of decisions is wanted.
+    method: Method | None = None
+    search_tree: bool | None = None
     # Of no effect.
     user: str | None = None
     metadata: dict[str, Any] | None = None
@@ -108,7 +110,7 @@ class Query(NamedTuple):
 
     record: Record
     seed: int
-    method: Any  # of the engine's
+    method: Method | None
     temperature: float | None
     top_p: float | None
     answers: int
@@ -116,13 +118,17 @@ class Query(NamedTuple):
     calls: CallCounts
 
 
-def query_of(request: ChatRequest, *, num_beams: int, strict: bool) -> Query | None:
+def query_of(
+    request: ChatRequest, *, num_beams: int, strict: bool, methods: Sequence[Method], trees: bool
+) -> Query | None:
     """What a request asks the engine; None where no tool may be called.
 
     Args:
       request: of a client.
       num_beams: N, the most choices.
       strict: whether the engine holds answers to the tools' schemas.
+      methods: how the engine can search.
+      trees: whether it keeps trees.
 
     Raises:
       DataError: with the field and what was expected.
@@ -138,6 +144,11 @@ def query_of(request: ChatRequest, *, num_beams: int, strict: bool) -> Query | N
         raise DataError("tool_choice: expected tools beside 'required'")
     if (request.n or 1) > num_beams:
         raise DataError(f"n: expected at most {num_beams}, the beams that are kept")
+    if request.method is not None and request.method not in methods:
+        known = ", ".join(methods)
+        raise DataError(f"method: expected one of {known}; found {request.method!r}")
+    if request.search_tree and not trees:
+        raise DataError("search_tree: the server keeps none")
     if not strict and any(tool.get("strict") is True for tool in tools):
         raise DataError("tools: expected no 'strict': true, for the server ignores schemas")
     if choice == "none" or not tools:

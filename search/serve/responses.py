@@ -43,13 +43,22 @@ def _reason(answer: Answer) -> str:
     return "tool_calls" if answer.calls else "stop"
 
 
+def new_head(model: str) -> dict[str, Any]:
+    """What all chunks of an answer have in common, and its response."""
+    return {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": model}
+
+
 def chat_completion(
-    model: str, answer: Answer | None, n: int, tokens: int, tree: dict[str, Any] | None = None
+    head: dict[str, Any],
+    answer: Answer | None,
+    n: int,
+    tokens: int,
+    tree: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The response to a request.
 
     Args:
-      model: its name.
+      head: from `new_head`.
       answer: of the engine; None where no tool might be called.
       n: choices that were asked for; as many as there are whole beams are given, at least one.
       tokens: of the completion that was chosen.
@@ -69,10 +78,8 @@ def chat_completion(
             reason = "tool_calls" if beam.calls else "stop"
             choices.append(_choice(len(choices), beam.calls, reason, score=beam.score))
     return {
-        "id": f"chatcmpl-{uuid4().hex}",
+        **head,
         "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
         "choices": choices,
         "usage": {
             "prompt_tokens": prompt,
@@ -83,14 +90,14 @@ def chat_completion(
     }
 
 
-def _head(model: str, name: str, created: int) -> dict[str, Any]:
-    return {"id": name, "created": created, "model": model, "object": "chat.completion.chunk"}
+def _chunk(head: dict[str, Any], include_usage: bool, **more: Any) -> dict[str, Any]:
+    kind = {"object": "chat.completion.chunk", "choices": []}
+    return {**head, **kind, **({"usage": None} if include_usage else {}), **more}
 
 
-def growing(model: str, tree: dict[str, Any]) -> dict[str, Any]:
+def growing(head: dict[str, Any], tree: dict[str, Any], include_usage: bool) -> dict[str, Any]:
     """A chunk without a choice: the tree of a search that is under way."""
-    head = _head(model, f"chatcmpl-{uuid4().hex}", int(time.time()))
-    return {**head, "choices": [], "search": {"tree": tree}}
+    return _chunk(head, include_usage, search={"tree": tree})
 
 
 def chunks(response: dict[str, Any], include_usage: bool) -> Iterator[dict[str, Any]]:
@@ -98,13 +105,13 @@ def chunks(response: dict[str, Any], include_usage: bool) -> Iterator[dict[str, 
 
     They come when the search is over, for only then is the best beam known.
     """
-    head = _head(response["model"], response["id"], response["created"])
+    head = {key: response[key] for key in ("id", "created", "model")}
 
     def chunk(index: int, delta: dict[str, Any], reason: str | None, **more: Any) -> dict[str, Any]:
         choice = {
             "index": index, "delta": delta, "logprobs": None, "finish_reason": reason, **more
         }  # fmt: skip
-        return {**head, "choices": [choice], **({"usage": None} if include_usage else {})}
+        return _chunk(head, include_usage, choices=[choice])
 
     for choice in response["choices"]:
         index = choice["index"]
@@ -114,9 +121,9 @@ def chunks(response: dict[str, Any], include_usage: bool) -> Iterator[dict[str, 
         told = {key: choice[key] for key in ("score", "confidence") if key in choice}
         yield chunk(index, {}, choice["finish_reason"], **told)
     if "tree" in response["search"]:
-        yield {**head, "choices": [], "search": response["search"]}
+        yield _chunk(head, include_usage, search=response["search"])
     if include_usage:
-        yield {**head, "choices": [], "usage": response["usage"]}
+        yield _chunk(head, include_usage, usage=response["usage"])
 
 
 def scores(model: str, found: list[float], tokens: int) -> dict[str, Any]:

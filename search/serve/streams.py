@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from .errors import TOLD, told
+from .errors import told
 from .responses import chunks, error, growing
 
 
@@ -54,20 +54,35 @@ async def events(response: dict[str, Any], usage: bool) -> AsyncIterator[str]:
 
 
 async def growing_events(
-    model: str, trees: Trees, answer: asyncio.Task[dict[str, Any]], usage: bool
+    head: dict[str, Any],
+    trees: Trees,
+    answer: asyncio.Task[dict[str, Any]],
+    usage: bool,
+    ended: Callable[[int], None],
 ) -> AsyncIterator[str]:
     """The events of a search that is watched: its trees, then the answer.
 
     What goes wrong is an event too, for the status is sent by then.
+
+    Args:
+      head: from `new_head`.
+      trees: of the search.
+      answer: the response, when it is there.
+      usage: whether a chunk brings the usage.
+      ended: told what the status would have been.
     """
-    tree = trees.last
+    tree, status = trees.last, 499  # where the client goes
     try:
         while tree is not None:
-            yield _event(growing(model, tree))
+            yield _event(growing(head, tree, usage))
             tree = await trees.next(answer)
         async for event in events(answer.result(), usage):
             yield event
-    except TOLD as wrong:
-        yield _event(error(*told(wrong)[:3]))
+        status = 200
+    except Exception as wrong:
+        refusal = told(wrong)
+        status = refusal.status
+        yield _event(error(*refusal[:3]))
     finally:
+        ended(status)
         answer.cancel()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..core import Method
 from ..host import Answer, Engine, Watch
 from .requests import Query
 
@@ -77,6 +78,11 @@ class Worker:
     def compilations(self) -> int:
         """Programs compiled so far."""
         return self._engine.programs.compilations
+
+    @property
+    def methods(self) -> Sequence[Method]:
+        """How the engine can search."""
+        return self._engine.methods
 
     @property
     def prompt_tokens(self) -> dict[str, int]:

@@ -33,6 +33,7 @@ class Told:
     answers: dict[int, Any] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
     failure: BaseException | None = None
+    methods: tuple[str, ...] = ("greedy", "fine_grained")
     prefixes: Any = field(default_factory=lambda: SimpleNamespace(asked=11, reused=0, run=128))
     programs: Any = field(default_factory=lambda: SimpleNamespace(compilations=1))
 
@@ -87,11 +88,13 @@ def serving(service: Service) -> Iterator[str]:
     assert not thread.is_alive()
 
 
-def told_service(engine: Told, most_waiting: int = 4, **options: Any) -> Service:
+def told_service(
+    engine: Told, most_waiting: int = 4, config: SearchConfig = CONFIG, **options: Any
+) -> Service:
     """A service with an engine that is told."""
     codec = SimpleNamespace(encode=lambda text: [0] * len(text))
     pair = SimpleNamespace(policy=SimpleNamespace(codec=codec))
-    searcher: Any = SimpleNamespace(pair=pair, base=CONFIG)
+    searcher: Any = SimpleNamespace(pair=pair, base=config)
     worker = Worker(engine, most_waiting)  # type: ignore[arg-type]
     return Service(worker, searcher, "tiny", **options)
 

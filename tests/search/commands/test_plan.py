@@ -63,10 +63,11 @@ def test_the_command_prints_the_plan(tiny_pair: Any, capsys: pytest.CaptureFixtu
 def test_the_server_prints_its_plan(tiny_pair: Any, capsys: pytest.CaptureFixture[str]) -> None:
     models = ["--plan", "--policy", tiny_pair.policy, "--prm", tiny_pair.prm]
     sizes = ["--rows", "3", "--longest", "64", "--max-tokens", "16", "--pool-size", "64"]
-    assert serve.main([*models, *sizes, "--num-beams", "1", "--beam-width", "2"]) == 0
+    sizes += ["--num-beams", "1", "--beam-width", "2", "--method", "best_of_n"]
+    assert serve.main([*models, *sizes]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "1 x cpu" in out
-    assert "3 queries at once, prompts of up to 64 tokens" in out
+    assert "best_of_n, N = 1, M = 2, 3 queries at once, prompts of up to 64 tokens" in out
     assert all(f" {part} " in out for part in ("policy", "reward model", "rows"))
     assert serve.main([*models, "--prm", "shape:none"]) == 2
     assert "no such shape" in capsys.readouterr().err

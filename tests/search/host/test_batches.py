@@ -113,6 +113,20 @@ def test_a_repeated_parameter_is_wrong_in_labels_and_in_answers(small_codec: Cod
         assert ("repeated_parameter" in answer.flags) == (not right)
 
 
+@pytest.mark.parametrize("number", ["1e999", "[{}, -2e400]"])
+def test_a_number_beyond_a_float_is_no_answer(small_codec: Codec, number: str) -> None:
+    """It is JSON, and an answers file with Infinity would not be."""
+    record = next(masked_corpus(5, "heldout", 1))
+    text = f'[{{"name": "f", "arguments": {{"x": {number}}}}}]'
+    prompts = Prompts(jnp.zeros((1, 4), jnp.int32), jnp.asarray([4]))
+    answer = answer_of(
+        small_codec, record, "greedy", output_of(small_codec, text), 0, prompts, None
+    )
+    assert answer.flags == ("number_overflow", "unfinished")
+    assert not answer.beams
+    dumps(answer.to_json(), allow_nan=False)
+
+
 @pytest.mark.parametrize("judge", ["toolprm", "orm", None])
 def test_each_argument_has_a_confidence(small_codec: Codec, judge: Granularity | None) -> None:
     record = next(masked_corpus(5, "heldout", 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -91,6 +92,24 @@ def test_a_row_that_is_read_counts_as_used() -> None:
     assert (rows.asked, rows.reused) == (40, 7)
 
 
+def test_conversations_that_take_turns_keep_their_rows() -> None:
+    """Two that begin with the same tools; each turn is run once."""
+    rows, tools = Prefixes(8, 1024), [0] * 300
+    told = {who: [*tools, *[who] * 90] for who in (1, 2)}
+    for turn in range(5):
+        for who, prompt in told.items():
+            _, how = rows.next([prompt], 8)
+            rows.place(how, [prompt], range(8))
+            assert len(how.forest.tokens) == (90 if turn or who == 2 else 390)
+            told[who] = [*prompt, *[who] * 90]
+    # Single queries about those tools take the other rows, and leave these two alone.
+    for query in range(3, 30):
+        prompt = [*tools, *[query] * 20]
+        _, how = rows.next([prompt], 8)
+        rows.place(how, [prompt], range(8))
+    assert all(rows.next([told[who]], 8)[1].forest.start == 300 + 5 * 90 for who in told)
+
+
 @given(st.lists(st.tuples(st.lists(prompts.filter(bool), max_size=2), st.integers(1, 3))))
 def test_rows_are_read_and_written_over_in_their_order(
     rounds: list[tuple[list[list[list[int]]], int]],
@@ -109,14 +128,16 @@ def test_rows_are_read_and_written_over_in_their_order(
             assert len(set(places)) == count
             assert set(places) <= set(free)
             spared = [row for row in free if row not in places]
-            written = [row for row in places if not (start and row == how.source)]
-            assert all(before[a] <= before[b] for a in written for b in spared if b != how.source)
+            # Nothing but what was read is in a row that is taken out of turn.
+            spent = start and len(held[how.source]) == start
+            written = [row for row in places if not (spent and row == how.source)]
+            assert all(before[a] <= before[b] for a in written for b in spared)
+            assert not any(held[row] for row in places if not all(map(held.__getitem__, spared)))
             stamp = max(used) + 1
             for row, prompt in zip(places, waiting[:count], strict=True):
                 held[row], used[row] = prompt, stamp
             if start:
                 used[how.source] = stamp
-                assert how.source not in free or how.source == places[0]
 
 
 @pytest.fixture(scope="module")
@@ -270,36 +291,63 @@ def test_a_tree_is_told_as_it_grows(
     assert texts[-1] == [node["text"] for node in wanted.drawing["nodes"]]
     assert all(len(one) < len(two) for one, two in pairwise(texts))
     assert len(told) == wanted.cost["decisions"]
-    assert found[other].finished == (not found[other].flags)
+    (beside,) = Searcher(models, LOOSE).many([records[4]], progress=False)
+    same(found[other], beside)
     with pytest.raises(DataError, match="expected an engine whose configuration has a trace"):
         Engine(models, CONFIG, rows=1, longest=256).submit(records[1], watch=told.append)
 
 
+@pytest.mark.parametrize("schema", ["ignore", "strict"])
 def test_one_program_serves_the_methods_beside_one_another(
-    models: ModelPair, loose: Engine, records: list[Record]
+    models: ModelPair, engine: Engine, loose: Engine, records: list[Record], schema: str
 ) -> None:
-    compiled = loose.programs.compilations
-    assert loose.methods == ALIKE
-    plain = replace(LOOSE, trace=False)
+    shared = {"ignore": loose, "strict": engine}[schema]
+    base = {"ignore": replace(LOOSE, trace=False), "strict": CONFIG}[schema]
+    compiled = shared.programs.compilations
+    assert shared.methods == ALIKE
     chosen = [records[place] for place in (1, 4, 2)]
     asked = [(record, {"method": method}) for record in chosen for method in ALIKE]
     wanted = {
-        method: list(Searcher(models, plain, method=method).many(chosen, progress=False))
+        method: list(Searcher(models, base, method=method).many(chosen, progress=False))
         for method in ALIKE
     }
-    for (record, options), mine in zip(asked, answered(loose, asked), strict=True):
+    for (record, options), mine in zip(asked, answered(shared, asked), strict=True):
         other = wanted[options["method"]][chosen.index(record)]
         assert (mine.method, mine.text, mine.flags) == (other.method, other.text, other.flags)
+        assert (mine.calls, mine.finished) == (other.calls, other.finished)
         np.testing.assert_allclose(mine.score, other.score, rtol=1e-4)
         for cost in ("policy_tokens", "prm_tokens", "unshared_policy_tokens", "decisions"):
             assert mine.cost[cost] == other.cost[cost], (cost, options)
-        assert (mine.confidence is None) == (other.confidence is None)
-    assert loose.programs.compilations == compiled
+        for one, two in zip(*(sure(answer) for answer in (mine, other)), strict=True):
+            assert one == pytest.approx(two, rel=1e-3)
+    warm = answered(shared, [(records[4], {"method": "greedy", "temperature": 2.0, "seed": 1})])[0]
+    assert warm.text == wanted["greedy"][1].text
+    assert shared.programs.compilations == compiled
     with pytest.raises(DataError, match="found 'token_beam'"):
-        loose.submit(records[0], method="token_beam")
+        shared.submit(records[0], method="token_beam")
     alone = Engine(models, CONFIG, method="greedy", rows=1, longest=256)
     with pytest.raises(DataError, match="expected one of greedy; found 'sample'"):
         alone.submit(records[0], method="sample")
+
+
+def sure(answer: Answer) -> list[float]:
+    """How sure an answer is of each argument."""
+    calls = (answer.confidence or {"calls": []})["calls"]
+    return [p for call in calls for p in call["arguments"].values()]
+
+
+def test_a_tree_of_greedy_decoding_has_no_probabilities(
+    loose: Engine, records: list[Record], tmp_path: Path
+) -> None:
+    told: list[dict[str, Any]] = []
+    query: dict[str, Any] = {"method": "greedy", "watch": told.append}
+    greedy, plain = answered(loose, [(records[1], query), (records[1], {})])
+    assert [node["p"] for node in told[-1]["nodes"]] == [[]] * len(told[-1]["nodes"])
+    assert greedy.drawing == told[-1]
+    assert plain.drawing is not None  # of one that nobody watched
+    assert any(node["p"] for node in plain.drawing["nodes"])
+    plain.tree(tmp_path / "tree.html")
+    assert "<svg" in (tmp_path / "tree.html").read_text()
 
 
 def test_a_seed_is_the_querys_own(engine: Engine, records: list[Record]) -> None:

@@ -6,12 +6,13 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from servers import Told, ask, serving, told_service
+from servers import CONFIG, Told, ask, serving, told_service
 
 from search.host.answers import Answer, Beam
 from toolprm_jax.records.types import Call, Record
@@ -170,6 +171,7 @@ def test_the_tree_comes_as_it_grows(engine: Told, address: str) -> None:
     got = connection.getresponse()  # while the search goes on
     first = json.loads(got.readline().removeprefix(b"data: "))
     assert (first["choices"], first["search"]["tree"]) == ([], TREE)
+    assert ask(address, "/metrics")[2].count('path="/v1/chat/completions"') == 0
     with engine.changed:
         engine.answers[0] = answer_to(record, Call("add", {}))
     lines = [line for line in got.read().decode().split("\n\n") if line]
@@ -177,7 +179,9 @@ def test_the_tree_comes_as_it_grows(engine: Told, address: str) -> None:
     chunks = [json.loads(line.strip().removeprefix("data: ")) for line in lines[:-1]]
     assert chunks[-1]["search"]["tree"] == TREE
     assert chunks[-2]["choices"][0]["finish_reason"] == "tool_calls"
+    assert {chunk["id"] for chunk in chunks} == {first["id"]}
     connection.close()
+    assert 'path="/v1/chat/completions",status="200"} 1.0' in ask(address, "/metrics")[2]
 
 
 def test_the_tree_is_part_of_a_response_where_it_is_asked_for(engine: Told, address: str) -> None:
@@ -202,7 +206,10 @@ def test_one_that_goes_away_while_its_tree_grows_frees_its_row(engine: Told, add
     engine.wait(lambda: engine.cancelled == [0])
 
 
-def test_what_goes_wrong_while_a_tree_grows_is_an_event(engine: Told, address: str) -> None:
+@pytest.mark.parametrize("wrong", ["engine", "answer"])
+def test_what_goes_wrong_while_a_tree_grows_is_an_event(
+    engine: Told, address: str, wrong: str
+) -> None:
     connection = http.client.HTTPConnection(address, timeout=60)
     connection.request("POST", CHAT, json.dumps({**BODY, "stream": True, "search_tree": True}))
     engine.wait(lambda: 0 in engine.asked)
@@ -210,9 +217,22 @@ def test_what_goes_wrong_while_a_tree_grows_is_an_event(engine: Told, address: s
     got = connection.getresponse()
     got.readline()
     with engine.changed:
-        engine.failure = RuntimeError("out of memory")
+        if wrong == "engine":
+            engine.failure = RuntimeError("out of memory")
+        else:
+            engine.answers[0] = "no answer at all"
     assert json.loads(got.read().strip().removeprefix(b"data: "))["error"]["type"] == "server_error"
     connection.close()
+    status = "503" if wrong == "engine" else "500"
+    assert f'status="{status}"}} 1.0' in ask(address, "/metrics")[2]
+
+
+def test_a_server_without_trees_says_so(engine: Told) -> None:
+    service = told_service(engine, config=replace(CONFIG, trace=False))
+    with serving(service) as address:
+        status, _, value = ask(address, CHAT, {**BODY, "search_tree": True})
+        assert (status, value["error"]["param"]) == (400, "search_tree")
+        assert answered(engine, address, {**BODY, "search_tree": None}, answer_to)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -243,6 +263,10 @@ def test_what_goes_wrong_while_a_tree_grows_is_an_event(engine: Told, address: s
         ({**BODY, "functions": [{"name": "f"}]}, 400, "functions is not supported"),
         ({**BODY, "stream_options": {"include_usage": True}}, 400, "stream_options"),
         ({**BODY, "temprature": 1}, 400, "temprature"),
+        ({**BODY, "method": "nonsense"}, 400, "method"),
+        ({**BODY, "method": "sample"}, 400, "expected one of greedy, fine_grained"),
+        ({**BODY, "method": "sample", "tool_choice": "none"}, 400, "found 'sample'"),
+        ({**BODY, "search_tree": 1}, 400, "search_tree"),
         ({**BODY, "model": "gpt"}, 404, "expected 'tiny'"),
     ],
 )
@@ -261,7 +285,18 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=6,
 )
-FIELDS = st.sampled_from([*BODY, "tool_choice", "n", "stream", "stop", "max_tokens", "model", "x"])
+OPTIONAL = [
+    "tool_choice",
+    "n",
+    "stream",
+    "stop",
+    "max_tokens",
+    "model",
+    "method",
+    "search_tree",
+    "x",
+]
+FIELDS = st.sampled_from([*BODY, *OPTIONAL, "x"])
 
 
 @settings(
