@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from standard_schemas import keeps
 from strict_runs import SIZE, call_text, died_at, feed, fits, record_of
 from transformers import PreTrainedTokenizerBase
 
 import toolprm_jax
-from search.grammar.strict_compile import arguments_schema, compile_tools
+from search.grammar.strict_compile import compile_tools
 from search.grammar.strict_tables import make_strict, rounded
 from search.grammar.tracker import grammar_from_pieces
 from toolprm_jax.records.readers import read_records
-from toolprm_jax.records.types import Call, Record, Tool, spell_calls
+from toolprm_jax.records.types import Record, Tool, spell_calls
 from toolprm_jax.tokens.codec import load_tokenizer
 from toolprm_jax.tokens.vocabulary import token_bytes
 
@@ -38,79 +35,6 @@ DATA = [
     ("seal-tools/seal_tools.jsonl", "record", 300),
     ("sgd/sgd_single_turn.jsonl", "record", 200),
 ]
-WORDS = {
-    "str": "string", "int": "integer", "long": "integer", "float": "number", "double": "number",
-    "decimal": "number", "bool": "boolean", "none": "null", "dict": "object",
-    "dictionary": "object", "list": "array", "tuple": "array", "set": "array",
-}  # fmt: skip
-STANDARD = {"string", "integer", "number", "boolean", "null", "array", "object"}
-
-
-def python_type(node: ast.AST) -> dict[str, Any]:
-    """A type that Python's own parser has read, as JSON Schema; `{}` for what isn't known."""
-    if isinstance(node, ast.Constant) and node.value is None:
-        return {"type": "null"}
-    if isinstance(node, ast.Name):
-        word = WORDS.get(node.id.lower(), node.id.lower())
-        return {"type": word} if word in STANDARD else {}
-    if not isinstance(node, ast.Subscript) or not isinstance(node.value, ast.Name):
-        return {}
-    inside = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    parts, word = [python_type(part) for part in inside], node.value.id.lower()
-    if word in ("optional", "union"):
-        parts += [{"type": "null"}] if word == "optional" else []
-        return {"anyOf": parts}
-    if word == "tuple" and not any(isinstance(p, ast.Constant) for p in inside):
-        return {"type": "array", "prefixItems": parts}
-    if WORDS.get(word) == "array":
-        return {"type": "array", "items": parts[0]}
-    if WORDS.get(word) == "object":
-        return {"type": "object", "additionalProperties": parts[-1]}
-    return {}
-
-
-def in_standard_words(schema: Any) -> Any:
-    """A schema with the type words of xLAM and BFCL in JSON Schema's; a plain reading."""
-    if not isinstance(schema, Mapping):
-        return schema if isinstance(schema, bool) else True
-    out: dict[str, Any] = {}
-    named = schema.get("type")
-    if isinstance(named, str):
-        word = named.removesuffix("optional").rstrip(" ,")
-        with contextlib.suppress(SyntaxError):
-            out.update(python_type(ast.parse(word, mode="eval").body))
-        if word != named and out:
-            out = {"anyOf": [out, {"type": "null"}]}
-    if isinstance(schema.get("properties"), Mapping):
-        inner = schema["properties"]
-        out["properties"] = {name: in_standard_words(part) for name, part in inner.items()}
-    if isinstance(schema.get("items"), Mapping):
-        out["items"] = in_standard_words(schema["items"])
-    for word in ("required", "additionalProperties"):
-        if isinstance(schema.get(word), list | bool):
-            out[word] = schema[word]
-    values = schema.get("enum")
-    if isinstance(values, list) and values:
-        words = {word: out[word] for word in ("type", "anyOf") if word in out}
-        alone = jsonschema.Draft202012Validator(words)
-        if any(map(alone.is_valid, values)):
-            out["enum"] = values
-    if "default" in schema and schema["default"] is None and out:
-        return {"anyOf": [out, {"type": "null"}]}
-    return out
-
-
-def keeps(record: Record, calls: list[Call]) -> bool:
-    """Whether calls fit their tools' schemas, by JSON Schema's validator."""
-    for call in calls:
-        tools = [tool for tool in record.tools if tool.name == call.name]
-        schemas = [in_standard_words(arguments_schema(record, tool)) for tool in tools]
-        if not any(
-            jsonschema.Draft202012Validator(schema).is_valid(dict(call.arguments))
-            for schema in schemas
-        ):
-            return False
-    return True
 
 
 def golds(folder: Path) -> list[tuple[Record, bytes, bool]]:
