@@ -465,6 +465,7 @@ class Searcher:
         ]
         if config.trace:
             name = self.pair.prm_name if asks else None
-            for answer, best in zip(answers, output.best, strict=True):
-                answer.drawing = search_tree(codec, answer, config, name, int(best))
+            for row, answer in enumerate(answers):
+                best = int(output.best[row])
+                answer.drawing = search_tree(codec, answer, config, name, best)
         return answers
