@@ -24,6 +24,7 @@ from ..core import GUIDED, SearchConfig
 from ..decoder import DecoderPolicy, DecoderReward, Models, Prompts
 from ..grammar import ENGINE_SIZE, grammar_from_pieces
 from ..host import (
+    Prefixes,
     dtype_for,
     empty_rows,
     go_on,
@@ -181,7 +182,8 @@ def plan_engine(
     like = jnp.zeros((rows, longest), jnp.int32)
     held = _laid_out(lambda models: empty_rows(models, config, rules, like), whole, models)
     rounds, leaves = (_laid_out(lambda one=one: one, whole) for one in (jnp.int32(1), config))
-    joining = _laid_out(lambda: nobody_joins(config, ENGINE_SIZE, rows, longest), whole)
+    most = Prefixes(rows, longest).sizes[-1]
+    joining = _laid_out(lambda: nobody_joins(rules, rows, longest, most), whole)
     parts = {**_parts(models), "rows": held}
     plans = [
         make_plan(lowered, parts, devices[:1])

@@ -8,6 +8,7 @@ from .pair import ModelPair as ModelPair
 from .pair import dtype_for as dtype_for
 from .pair import load_pair as load_pair
 from .pair import load_told as load_told
+from .prefixes import Prefixes as Prefixes
 from .queries import read_queries as read_queries
 from .rows import empty_rows as empty_rows
 from .rows import go_on as go_on

@@ -38,7 +38,7 @@ from ..methods import method_leaves, shared_config
 from .answers import Answer, Closing, answer_of
 from .batches import record_keys
 from .closing import shortest_closing
-from .packing import Intake, merged, pack
+from .packing import pack
 from .pair import ModelPair
 from .prefixes import Prefixes
 from .programs import Programs
@@ -52,6 +52,7 @@ from .rows import (
     give_up,
     go_on,
     join,
+    nobody_joins,
     nobodys_rules,
     outcome,
     trace_of,
@@ -262,7 +263,9 @@ class Engine:
         if vote := VOTES.get(self.method):
             output = vote(output, self.pair.policy.codec)
         for row in watched:
-            self._show(output, row)
+            query = self._rows[row]
+            if going[row] and query and query.shown < output.decisions[row]:
+                self._show(query, self._answer(query, output, row, None))
         return dict(self._answers(output, done))
 
     def run(self, records: Iterable[Record], *, seed: int = 0) -> Iterator[tuple[int, Answer]]:
@@ -288,9 +291,9 @@ class Engine:
 
     def warm_up(self) -> None:
         """Compiles all that queries will need."""
+        rules = nobodys_rules(self._config, self._tools_size, len(self._rows))
         for size in self.prefixes.sizes:
-            empty = pack(Intake(merged([]), size, 0), len(self._rows), self._longest)
-            self._join(self._joining(empty, [], []))
+            self._join(nobody_joins(rules, len(self._rows), self._longest, size))
         nobody = jnp.zeros(len(self._rows), bool)
         inputs = (self._models, self._held)
         self._held = self._run("release", give_up, *inputs, nobody, self._config)
@@ -377,7 +380,9 @@ class Engine:
                 return self._closing(query.record, query.calls, text)
 
             ending = close if is_strict(self._config) else None
-            yield query.number, self._answer(query, output, row, ending)
+            answer = self._answer(query, output, row, ending)
+            self._show(query, answer)
+            yield query.number, answer
 
     def _answer(self, query: _Query, output: SearchOutput, row: int, close: Closing) -> Answer:
         """What has been found for the query in a row."""
@@ -395,16 +400,13 @@ class Engine:
             answer.drawing = search_tree(codec, answer, self._config, name, best)
         return answer
 
-    def _show(self, output: SearchOutput, row: int) -> None:
-        """Tells who watches a query how far its tree has grown."""
-        query = self._rows[row]
-        assert query is not None
-        assert query.watch is not None
-        if query.shown < output.decisions[row]:
-            query.shown = int(output.decisions[row])
-            drawing = self._answer(query, output, row, None).drawing
-            assert drawing is not None
-            query.watch(drawing)
+    def _show(self, query: _Query, answer: Answer) -> None:
+        """Tells who watches a query of its tree, where that has grown."""
+        decisions = answer.cost["decisions"]
+        if query.watch and query.shown < decisions:
+            query.shown = decisions
+            assert answer.drawing is not None
+            query.watch(answer.drawing)
 
 
 def _bytes(tree: Any) -> int:

@@ -83,7 +83,7 @@ def intake(
     # Of several the one that has least beside it, and so is the first to be written over.
     source = max(range(len(held)), key=lambda row: (lengths[row], -len(held[row])))
     found: list[Intake] = []
-    for start in (0, lengths[source]):
+    for start in sorted({0, lengths[source]}):
         forest = merged(prompts, start)
         size = next((size for size in sizes if size >= len(forest.tokens)), None)
         if size is not None:

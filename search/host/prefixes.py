@@ -43,10 +43,8 @@ class Prefixes:
         """
         count, how = 1, self._intake(waiting[:1])
         for prompt in waiting[1:most]:
-            alone, wider = (
-                self._intake([prompt]),
-                intake(waiting[: count + 1], self._held, self.sizes),
-            )
+            alone = self._intake([prompt])
+            wider = intake(waiting[: count + 1], self._held, self.sizes)
             if wider is None or wider.size > how.size + alone.size:
                 break
             count, how = count + 1, wider

@@ -29,7 +29,6 @@ from ..core import (
 from ..decoder import MEMORY, Models, Packed, empty_cache, join_cache
 from ..grammar import Rules, StrictSize, make_strict
 from .packing import Intake, merged, pack
-from .prefixes import Prefixes
 
 
 class Own(NamedTuple):
@@ -140,17 +139,17 @@ def _nobodys_own(rows: int) -> Own:
     return jax.tree.map(lambda leaf: jnp.full(rows, leaf), NO_OWN)
 
 
-def nobody_joins(config: SearchConfig, size: StrictSize, rows: int, longest: int) -> Joining:
-    """What takes nobody into rows, by the largest program; its shapes are those of any other.
+def nobody_joins(rules: Rules | None, rows: int, longest: int, tokens: int) -> Joining:
+    """What takes nobody into rows; its shapes are those of any other.
 
     Args:
-      config: from `shared_config`.
-      size: what a query's tools may come to.
+      rules: from `nobodys_rules`.
       rows: B.
       longest: T, tokens of a prompt at most.
+      tokens: of the packed row, of `Prefixes.sizes`.
     """
-    packed = pack(Intake(merged([]), Prefixes(rows, longest).sizes[-1], 0), rows, longest)
-    none, rules = jnp.zeros(rows, jnp.int32), nobodys_rules(config, size, rows)
+    packed = pack(Intake(merged([]), tokens, 0), rows, longest)
+    none = jnp.zeros(rows, jnp.int32)
     keys = jax.random.split(jax.random.key(0), rows)
     return Joining(packed, none, jnp.int32(0), none > 0, none, keys, rules, _nobodys_own(rows))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,22 @@ def _percent(row: Mapping[str, Any]) -> str:
     return f"{100 * row['accuracy']:.1f} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
 
 
-def _who(row: Mapping[str, Any]) -> str:
+def _method(row: Mapping[str, Any]) -> str:
     judge = "" if row["judge"] == "none" else f", {row['judge']}"
     size = "" if row["method"] == "greedy" else f", {row['num_beams']} x {row['beam_width']}"
-    return f"{row['method']}{judge}{size}, {row['schema']}"
+    return f"{row['method']}{judge}{size}"
+
+
+def _who(row: Mapping[str, Any]) -> str:
+    return f"{_method(row)}, {row['schema']}"
+
+
+def _counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Queries of each whole set."""
+    found: dict[str, int] = {}
+    for row in rows:
+        found[row["dataset"]] = max(found.get(row["dataset"], 0), row["queries"])
+    return found
 
 
 def _of(row: Mapping[str, Any], counts: Mapping[str, int]) -> str:
@@ -50,10 +62,10 @@ def _of(row: Mapping[str, Any], counts: Mapping[str, int]) -> str:
 def searches(rows: Sequence[Mapping[str, Any]]) -> str:
     """Methods against data sets: per cent right, with intervals."""
     main = [row for row in rows if not row["metric"].startswith("f1")]
-    sets = list(dict.fromkeys(row["dataset"] for row in main))
+    counts = _counts(main)
+    sets = list(counts)
     methods = list(dict.fromkeys(_who(row) for row in main))
     cells = {(_who(row), row["dataset"]): row for row in main}
-    counts = {name: max(r["queries"] for r in main if r["dataset"] == name) for name in sets}
     lines = []
     for who in methods:
         found = [cells.get((who, name)) for name in sets]
@@ -89,15 +101,11 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> str:
 def schemas(rows: Sequence[Mapping[str, Any]]) -> str:
     """What the use of schemas does for BFCL's sets: right, unfinished, tokens of an answer."""
     found = {
-        (row["dataset"], _who({**row, "schema": ""})[:-2], row["schema"]): row
+        (row["dataset"], _method(row), row["schema"]): row
         for row in rows
         if row["metric"] == "bfcl" and row["method"] in ("greedy", "fine_grained")
     }
-    counts: dict[str, int] = {}
-    for (name, *_), row in found.items():
-        counts[name] = max(counts.get(name, 0), row["queries"])
-
-    lines = []
+    counts, lines = _counts(found.values()), []
     for name, who in dict.fromkeys(key[:2] for key in found):
         mine = [found.get((name, who, schema)) for schema in _SCHEMAS]
         unfinished = [str(row["flags"].get("unfinished", 0)) if row else "-" for row in mine]

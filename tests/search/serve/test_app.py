@@ -285,17 +285,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=6,
 )
-OPTIONAL = [
-    "tool_choice",
-    "n",
-    "stream",
-    "stop",
-    "max_tokens",
-    "model",
-    "method",
-    "search_tree",
-    "x",
-]
+OPTIONAL = ("tool_choice", "n", "stream", "stop", "max_tokens", "model", "method", "search_tree")
 FIELDS = st.sampled_from([*BODY, *OPTIONAL, "x"])
 
 
