@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from .packing import Intake, intake
 
+_STEP = 64  # tokens that the largest row is a multiple of
+
 
 class Prefixes:
     """The prompts in the rows.
@@ -24,11 +26,13 @@ class Prefixes:
         Args:
           rows: how many there are.
           longest: tokens of a prompt at most.
-          smallest: tokens of a packed row; the others are this times 2, 4, ...
+          smallest: tokens of a packed row; the others are this times 2, 4, ..., but the largest
+            holds little more than the longest prompt.
         """
         self.sizes = [smallest]
+        most = -(-longest // _STEP) * _STEP
         while self.sizes[-1] < longest:
-            self.sizes.append(2 * self.sizes[-1])
+            self.sizes.append(min(2 * self.sizes[-1], most))
         self._held: list[Sequence[int]] = [()] * rows
         self._used = [0] * rows  # when each was last written or read
         self._clock = itertools.count(1)

@@ -79,6 +79,14 @@ def test_what_a_row_still_holds_is_not_run_again(
     assert intake(given, held, ()) is None
 
 
+@given(st.integers(1, 5000))
+def test_the_largest_row_holds_the_longest_prompt_and_little_more(longest: int) -> None:
+    sizes = Prefixes(1, longest).sizes
+    assert sizes == sorted(set(sizes))
+    assert longest <= sizes[-1] < max(longest + 64, 129)
+    assert all(later <= 2 * one for one, later in pairwise(sizes))
+
+
 def test_a_row_that_is_read_counts_as_used() -> None:
     rows = Prefixes(3, 16, 1)
 
