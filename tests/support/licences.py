@@ -19,6 +19,7 @@ _ELSEWHERE = {
     "apache-beam": "Apache-2.0",
     "furo": "MIT",
     "gcsfs": "BSD-3-Clause",
+    "llama-cpp-python": "MIT",
     "llguidance": "MIT",
     "myst-nb": "BSD-3-Clause",
     "peft": "Apache-2.0",
