@@ -212,7 +212,7 @@ def main() -> None:
     lib.llama_backend_init()
     rows, scripts = [], []
     for dtype in ("float32",) if quick else ("bfloat16", "float32"):
-        pair = ModelPair(load("embedded:policy", dtype), load("embedded:prm", dtype))
+        pair = ModelPair(load("embedded:policy", dtype=dtype), load("embedded:prm", dtype=dtype))
         spent, scripts = ours(pair, count)
         rows.append(row("toolprm-jax", dtype, spent))
         print(rows[-1], file=sys.stderr, flush=True)
