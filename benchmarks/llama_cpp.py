@@ -22,6 +22,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ from toolprm_jax.model.files import load, smollm2_file
 
 # This file has the library's name, and its folder would be looked into first.
 sys.path.append(sys.path.pop(0))
-import llama_cpp as lib  # pyright: ignore[reportMissingImports]
+lib: Any = import_module("llama_cpp")
 
 SAMPLES = 16
 CONFIG = SearchConfig(num_beams=4, beam_width=4, max_tokens=96, max_step_tokens=96, pool_size=1024)
@@ -81,20 +82,23 @@ def ours(pair: ModelPair, count: int) -> tuple[list[Spent], list[Script]]:
             programs = [PREFILL.lower(*each).compile() for each in reads]
         read = [clocked(program, *each[1:]) for program, each in zip(programs, reads, strict=False)]
         policy, prm = (cache for cache, _ in read)
+        vote, best = method_config("majority_vote", CONFIG), method_config("best_of_n", CONFIG)
         inputs = [
-            (pair.models(guided), keys, prompts, method_config(method, CONFIG), caches)
-            for method, guided, caches in (
-                ("majority_vote", False, (policy, None)),
-                ("best_of_n", True, (policy, prm)),
-            )
+            (pair.models(guided=False), keys, prompts, vote, (policy, None)),
+            (pair.models(guided=True), keys, prompts, best, (policy, prm)),
         ]
         if len(programs) == len(reads):
             programs += [search.lower(*each).compile() for each in inputs]
         (out, drawing), (_, whole) = (
             clocked(program, *each) for program, each in zip(programs[2:], inputs, strict=True)
         )
-        rows = zip(np.asarray(out.tokens[0]), np.asarray(out.lengths[0]), strict=True)
-        completions = [tokens[:length].tolist() for tokens, length in rows]
+        beams = zip(*(np.asarray(a[0]) for a in (out.tokens, out.lengths, out.copies)), strict=True)
+        completions = [
+            tokens[:length].tolist()
+            for tokens, length, copies in beams
+            for _ in range(copies)
+            if length
+        ]
         drawn = sum(map(len, completions))
         spent.append(Spent(sum(s for _, s in read), drawing, max(whole - drawing, 0.0), drawn))
         prompt = np.asarray(prompts.tokens[0, : int(prompts.lengths[0])]).tolist()
@@ -206,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one query, one form of each side")
     quick = parser.parse_args().quick
-    count = 1 if quick else 8
+    count = 1 if quick else 4
     silent = lib.llama_log_callback(lambda level, text, data: None)
     lib.llama_log_set(silent, ctypes.c_void_p(0))
     lib.llama_backend_init()
