@@ -56,7 +56,7 @@ def goes_through(record: Record) -> None:
     if record.answers is None:
         return
     calls = [gold.first() for gold in masked.record.answers or ()]
-    unmask_calls(masked.map, calls, record.equality)
+    unmask_calls(masked.map, calls)
     gold = gold_completion(record)
     try:
         wrong = [corruption.text for corruption in corruptions(record, random.Random(0))]

@@ -24,7 +24,14 @@ from toolprm_jax.model import (
 )
 from toolprm_jax.model.files import Weights, load_weights
 from toolprm_jax.records import DataError
-from toolprm_jax.tokens import Codec, Contract, TreeBatch, load_tokenizer, make_contract
+from toolprm_jax.tokens import (
+    Codec,
+    Contract,
+    ContractError,
+    TreeBatch,
+    load_tokenizer,
+    make_contract,
+)
 
 from .data import CountedBatch, eval_batches, tree_stream
 from .settings import Config as Config
@@ -134,15 +141,19 @@ def build_start(config: Config, mesh: Mesh) -> Start:
         raise DataError("lora: expected a base to adapt in init")
     else:
         decoder = decoder_of(config)
-    tokenizer = load_tokenizer(config.tokenizer or (weights.tokenizer if weights else ""))
+    folder = config.tokenizer or (weights.tokenizer if weights else "")
+    tokenizer = load_tokenizer(folder)
     is_prm = config.objective == "prm"
-    contract = make_contract(
-        tokenizer,
-        decoder.vocab_size,
-        config.template,
-        granularity=config.granularity if is_prm else None,
-        target=config.target if is_prm else None,
-    )
+    try:
+        contract = make_contract(
+            tokenizer,
+            decoder.vocab_size,
+            config.template,
+            granularity=config.granularity if is_prm else None,
+            target=config.target if is_prm else None,
+        )
+    except DataError as error:
+        raise ContractError(f"{folder}: {error}") from None
     codec, trainable = Codec(tokenizer, contract), trainable_of(config, decoder, contract)
     if weights is None:
         return Start(codec, trainable, None, (), "")

@@ -195,6 +195,8 @@ def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     # JAX takes seconds to import, and --help and the checks of a config need none of it.
     logging.basicConfig(level=logging.WARNING, format="toolprm-train: %(message)s")
     logging.getLogger("train").setLevel(logging.INFO)
+    # Each of Orbax's threads logs its exception; the last line says it once, without a traceback.
+    logging.getLogger("absl").addFilter(lambda record: not record.exc_info)
     unknown = [argument for argument in rest if not argument.startswith("--config.")]
     if unknown:
         raise DataError(f"unknown argument {unknown[0]}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -34,6 +35,7 @@ from toolprm_jax.tokens import Codec
 from ..grammar import NEEDS, NOT_OPEN, Grammar, Rules, Tracker, compile_tools, follow, initial
 
 _AT_ONCE = 16  # states whose next bytes are tried together
+_READ_AT_ONCE = 512  # bytes of a completion
 _MOST = 4096  # states that are tried before a completion is given up
 _FAR = 1 << 20
 _INSIDE = bytes(range(0x80, 0xC0))  # bytes of UTF-8 that begin no character
@@ -136,17 +138,43 @@ def _unsized(state: Tracker) -> Tracker:
     return state._replace(digest=np.zeros_like(state.digest), length=np.zeros_like(state.length))
 
 
-def _read(
-    grammar: Grammar, rules: Rules | None, queries: np.ndarray, text: bytes
-) -> Tracker | None:
+@jax.jit
+def _read_some(
+    grammar: Grammar, rules: Rules | None, state: Tracker, text: Array, length: Array
+) -> tuple[Tracker, Array]:
+    """What the first bytes of a text make of a state [1], and whether they may stand there."""
+
+    def more(carry: tuple[Array, Tracker, Array]) -> Array:
+        return (carry[0] < length) & carry[2]
+
+    def read(carry: tuple[Array, Tracker, Array]) -> tuple[Array, Tracker, Array]:
+        at, before, _ = carry
+        after, lives, _ = follow(grammar, rules, before, jnp.zeros(1, jnp.int32))
+        return at + 1, jax.tree.map(lambda leaf: leaf[:, text[at]], after), lives[0, text[at]]
+
+    start = (jnp.zeros_like(length), state, jnp.ones((), bool))
+    _, state, lives = jax.lax.while_loop(more, read, start)
+    return state, lives
+
+
+def _read(grammar: Grammar, rules: Rules | None, text: bytes) -> Tracker | None:
     """The state behind a text; None where it is refused."""
-    state = jax.tree.map(lambda leaf: np.asarray(leaf)[0], initial(grammar, (1,), rules))
-    for byte in text:
-        after, lives, _ = _expand(grammar, rules, _padded([state]), queries)
-        if not bool(lives[0, byte]):
+    state = initial(grammar, (1,), rules)
+    for start in range(0, len(text) + 1, _READ_AT_ONCE):  # once at least, for a warm-up
+        some = np.frombuffer(text[start : start + _READ_AT_ONCE], np.uint8).astype(np.int32)
+        padded = np.pad(some, (0, _READ_AT_ONCE - len(some)))
+        state, lives = _read_some(grammar, rules, state, padded, np.int32(len(some)))
+        if not bool(lives):
             return None
-        state = jax.tree.map(lambda leaf, at=byte: np.asarray(leaf[0, at]), after)
-    return _unsized(state)
+    return _unsized(jax.tree.map(lambda leaf: np.asarray(leaf)[0], state))
+
+
+def _host() -> Any:
+    """A device of the host, for steps so small; None where JAX was told to do without."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
 
 
 def shortest_closing(
@@ -170,8 +198,9 @@ def shortest_closing(
     """
     # Of one query, on the host: a program serves all batches, wherever their tables lie.
     rules = jax.tree.map(lambda leaf: np.asarray(leaf)[row : row + 1], rules)
+    grammar, rules = jax.device_put((grammar, rules), _host())
     queries = np.zeros(_AT_ONCE, np.int32)
-    start = _read(grammar, rules, queries, text)
+    start = _read(grammar, rules, text)
     if start is None:
         return None
     if run(tables(dress), text, eot=False).accepted:

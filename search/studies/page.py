@@ -1,6 +1,7 @@
-"""The tables of docs/results.md and docs/search.md, from the files in results/.
+"""The tables and the picture of docs/results.md and docs/search.md, from the files in results/.
 
 python -m search.studies.page [--results results] [--pages docs/results.md docs/search.md]
+                              [--picture docs/figure_c.png]
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 from toolprm_jax.command import Parser, check_files, command
 from toolprm_jax.records import DataError, atomic_text, read_json
+
+from .figure import draw_figure_c
 
 PAGES = ("docs/results.md", "docs/search.md")
 _SCHEMAS = ("ignore", "prune", "strict")
@@ -33,6 +36,14 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _percent(row: Mapping[str, Any]) -> str:
     return f"{100 * row['accuracy']:.1f} [{100 * row['ci_low']:.1f}, {100 * row['ci_high']:.1f}]"
+
+
+def _difference(row: Mapping[str, Any]) -> str:
+    """An answer's accuracy minus greedy's under the same schema, in points, where known."""
+    if "diff" not in row:
+        return ""
+    diff, low, high = (f"{100 * row[key]:+.1f}" for key in ("diff", "diff_low", "diff_high"))
+    return f"{diff} [{low}, {high}]"
 
 
 def _method(row: Mapping[str, Any]) -> str:
@@ -82,10 +93,6 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         if row["metric"].startswith("f1"):
             continue
-        diff = ""
-        if "diff" in row:
-            diff, low, high = (f"{100 * row[k]:+.1f}" for k in ("diff", "diff_low", "diff_high"))
-            diff = f"{diff} [{low}, {high}]"
         n = row["queries"]
         cost = [f"{row[key] / n:.0f}" for key in ("policy_tokens", "prm_tokens")]
         flags = row["flags"]
@@ -93,7 +100,8 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> str:
         seconds = f"{row['seconds'] / n:.2f}"
         # Rows of before it was counted have none.
         kept = "" if row["any_right"] is None else f"{100 * row['any_right']:.1f}"
-        lines.append([row["dataset"], _who(row), diff, kept, *cost, seconds, *map(str, shares)])
+        told = [_difference(row), kept, *cost, seconds, *map(str, shares)]
+        lines.append([row["dataset"], _who(row), *told])
     head = ["set", "method", "minus greedy", "any beam right", "policy tokens", "PRM tokens", "s"]
     return _markdown([*head, "no call", "unfinished", "closed"], lines)
 
@@ -127,6 +135,19 @@ def f1(rows: Sequence[Mapping[str, Any]]) -> str:
     return _markdown(["set", "method", "F1 of names", "F1 of arguments"], lines)
 
 
+def figure_c(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Fine-grained search as M or N grows: per cent right, and what an answer costs."""
+    lines = []
+    for row in rows:
+        greedy = row["method"] == "greedy"
+        size = "greedy" if greedy else f"{row['num_beams']} x {row['beam_width']}"
+        cost = [f"{row[key] / row['queries']:.0f}" for key in ("policy_tokens", "prm_tokens")]
+        oracle = f"{100 * row['any_right']:.1f}"
+        lines.append([row["dataset"], size, _percent(row), _difference(row), oracle, *cost])
+    head = ["set", "N x M", "right, %", "minus greedy", "any beam right"]
+    return _markdown([*head, "policy tokens", "PRM tokens"], lines)
+
+
 def judges(table: Mapping[str, Mapping[str, Any]]) -> str:
     """Reward models against labelled completions; the names of the table are JUDGE/SET."""
     keys = ("loss", "accuracy", "trajectory_accuracy", "auc", "ece")
@@ -146,6 +167,7 @@ TABLES: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "differences": ("table_b.json", differences),
     "schemas": ("table_b.json", schemas),
     "f1": ("table_b.json", f1),
+    "figure_c": ("figure_c.json", figure_c),
     "judges": ("table_a.json", judges),
 }
 
@@ -168,9 +190,10 @@ def filled(page: str, results: Path) -> str:
 
 def parser() -> Parser:
     """The command's arguments."""
-    out = Parser("python -m search.studies.page", "Makes the tables of the pages anew.")
+    out = Parser("python -m search.studies.page", "Makes the tables and the picture anew.")
     out.add_argument("--results", default="results", help="folder of the JSON files")
     out.add_argument("--pages", nargs="+", default=PAGES, help="whose tables are replaced")
+    out.add_argument("--picture", help="where to draw Figure C")
     return out
 
 
@@ -180,6 +203,8 @@ def _page(args: argparse.Namespace) -> int:
         new = filled(Path(page).read_text(encoding="utf-8"), Path(args.results))
         with atomic_text(page) as file:
             file.write(new)
+    if args.picture:
+        draw_figure_c(read_json(Path(args.results, "figure_c.json")), args.picture)
     return 0
 
 

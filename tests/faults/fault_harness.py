@@ -43,10 +43,11 @@ class Trial:
 
     def __init__(self, case: Case, inputs: Path, folder: Path) -> None:
         self.case, self._inputs, self._folder = case, inputs, folder
-        start = time.perf_counter()
-        status, error = self.run(self._fresh())
-        assert status == 0, error
-        self.seconds = time.perf_counter() - start
+        for _ in range(2):  # the first compiles, which none does that is killed
+            start = time.perf_counter()
+            status, error = self.run(self._fresh())
+            assert status == 0, error
+            self.seconds = time.perf_counter() - start
         self.expected = self.outputs()
         self.largest = max(path.stat().st_size for path in self._out.rglob("*") if path.is_file())
 

@@ -44,7 +44,7 @@ def assert_same_labels(record: Record, masked: Masked, text: str, dress: Dress) 
     assert before.trailing == after.trailing
     assert (before.error is None) == (after.error is None)
     if not any(name in text for name in masked.map["tools"]):  # those can't keep their names
-        assert unmask_calls(masked.map, after.calls, record.equality) == before.calls, where
+        assert unmask_calls(masked.map, after.calls) == before.calls, where
 
 
 def texts(record: Record, dress: Dress) -> list[str]:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,10 +53,12 @@ def arguments(workdir: Path, tokenizer: Path, *more: str) -> list[str]:
     ]
 
 
-def start(at: int, number: int, *args: str) -> subprocess.CompletedProcess[str]:
+def start(
+    at: int, number: int, *args: str, program: str = PROGRAM
+) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(at), str(int(number)), *args],
+        [sys.executable, "-c", program, str(at), str(int(number)), *args],
         cwd=ROOT,
         env={**env, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -104,6 +107,26 @@ def test_killed_and_stopped_runs_end_bit_for_bit_like_an_unbroken_one(
     flat = jax.tree.leaves(jax.tree.map(lambda x, y: np.abs(x - y).max(), model, a))
     assert max(map(float, flat)) < 0.02  # bfloat16
     assert Contract.load(unbroken / "model") == Contract.load(unbroken / "checkpoints" / "7")
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path, tokenizer_dir: Path) -> None:
+    """Orbax's threads each have an exception of their own to tell; none of them does."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+    done = start(0, 0, *arguments(tmp_path, tokenizer_dir), program=f"{limit}\n{PROGRAM}")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    told = [line for line in done.stderr.splitlines() if line.startswith("toolprm-train: ")]
+    assert [line.partition(str(tmp_path))[1] for line in told] == [str(tmp_path)]
+
+
+def test_a_tokenizer_that_ends_no_text_is_named(
+    tmp_path: Path, tokenizer_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tokenizer_dir, tmp_path / "tokenizer")
+    (tmp_path / "tokenizer" / "tokenizer_config.json").unlink()
+    assert main(arguments(tmp_path / "w", tmp_path / "tokenizer")) == 2
+    error = f"{tmp_path / 'tokenizer'}: the tokenizer needs an end-of-text token"
+    assert error in capsys.readouterr().err
 
 
 def test_sigterm_during_an_evaluation_leaves_a_checkpoint(

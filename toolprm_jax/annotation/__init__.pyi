@@ -2,12 +2,14 @@ from .corrupt import completions as completions
 from .corruption import corruptions as corruptions
 from .corruption import gold_completion as gold_completion
 from .dataset import steps_lines as steps_lines
+from .equivalence import number_of as number_of
 from .f1 import F1Counts as F1Counts
 from .f1 import f1_counts as f1_counts
 from .labels import GRANULARITY as GRANULARITY
 from .labels import Labelled as Labelled
 from .labels import Step as Step
 from .labels import label_completion as label_completion
+from .matching import IGNORED as IGNORED
 from .matching import exact_match as exact_match
 from .matching import strings_equal as strings_equal
 from .respell import respelled as respelled

@@ -55,7 +55,7 @@ def schema_equal(gold: Any, value: Any, schema: Mapping[str, Any]) -> bool:
         )
     types = _types(schema)
     if types and types <= _NUMBERS:
-        return values_equal(_number(gold), _number(value))
+        return values_equal(number_of(gold), number_of(value))
     if types and types <= _STRINGS and isinstance(gold, str) and isinstance(value, str):
         if schema.get("format") in ("date", "date-time"):
             moment = _moment(gold)
@@ -84,7 +84,8 @@ def _types(schema: Mapping[str, Any]) -> set[str]:
     return {*([named] if isinstance(named, str) else named)} - {"null"}
 
 
-def _number(value: Any) -> Any:
+def number_of(value: Any) -> Any:
+    """The number that a string spells; any other value as it is."""
     if not isinstance(value, str) or not _NUMERIC.fullmatch(value):
         return value
     number = float(value) if set(value) & set(".eE") else int(value)

@@ -25,7 +25,7 @@ from ..records import (
 
 _STRING_TYPES = frozenset({None, "string", "any"})
 _NUMBERS: dict[str, type] = {"integer": int, "float": float}
-_IGNORED = re.compile(r"[ ,./\-_*^]")
+IGNORED = re.compile(r"[ ,./\-_*^]")  # punctuation that does not count in BFCL's strings
 
 
 def values_equal(a: Any, b: Any) -> bool:
@@ -56,7 +56,7 @@ def values_equal(a: Any, b: Any) -> bool:
 
 
 def _standard(text: str) -> str:
-    return _IGNORED.sub("", text).lower().replace("'", '"')
+    return IGNORED.sub("", text).lower().replace("'", '"')
 
 
 def strings_equal(gold: str, value: Any) -> bool:

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..annotation import strings_equal
-from ..records import Equality, GoldCall, Record, Tool
+from ..records import GoldCall, Record, Tool
+from .spellings import NUMBER, is_number, respell
 
 _VOWELS = "aeiou"
 _CONSONANTS = "".join(c for c in string.ascii_lowercase if c not in _VOWELS)
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _TRIES = 20
 # Keywords that may hold of one value and not of another of its shape.
 _COMBINING = ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "dependencies",
@@ -77,29 +76,23 @@ def change_defaults(record: Record, rng: random.Random) -> ChangedDefaults:
     return ChangedDefaults(record, changed, left)
 
 
-def swap_default(change: Mapping[str, str], value: Any, equality: Equality = "json") -> Any:
-    """Exchanges the old and the new default of `change`; its own inverse.
+def swap_default(change: Mapping[str, str], value: Any) -> Any:
+    """Exchanges the old and the new default of `change`, each in the value's own spelling.
 
     Both ways, because a wrong argument that happens to be the other default must stay wrong.
 
     Args:
       change: one entry of `ChangedDefaults.changed` (only `old` and `new` are read).
       value: a JSON value.
-      equality: how values compare; "bfcl" also takes its forms of a string.
 
     Returns:
       The value, of the same JSON type.
     """
     for here, there in (("new", "old"), ("old", "new")):
-        if _stands_for(value, change[here], equality):
-            return _like(value, change[there])
+        found = _replaced(value, change[here], change[there])
+        if found != value:
+            return found
     return value
-
-
-def _stands_for(value: Any, text: str, equality: Equality) -> bool:
-    if isinstance(value, str):
-        return value == text or (equality == "bfcl" and strings_equal(text, value))
-    return _is_number(value) and bool(_NUMBER.fullmatch(text)) and value == json.loads(text)
 
 
 def text_of(value: Any) -> str:
@@ -114,12 +107,8 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _is_text(value: Any, text: str) -> bool:
-    return (isinstance(value, str) or _is_number(value)) and text_of(value) == text
+    return (isinstance(value, str) or is_number(value)) and text_of(value) == text
 
 
 def _like(value: Any, text: str) -> Any:
@@ -138,11 +127,11 @@ def _obstacle(record: Record, tool: Tool, parameter: str, schema: Mapping[str, A
     text = text_of(default)
     if parameter not in tool.own_properties:
         return "the schema defines the parameter in another place"
-    if not (isinstance(default, str) or _is_number(default)):
+    if not (isinstance(default, str) or is_number(default)):
         return "neither a number nor a string"
     if text in ("true", "false", "True", "False", "null", "None") or not _digits_or_letters(text):
         return "nothing in the value can be replaced"
-    if _is_number(default) and not _NUMBER.fullmatch(text):
+    if is_number(default) and not NUMBER.fullmatch(text):
         return "a number with an exponent"
     if any(key in schema for key in _RESTRICTING) or (
         tool.is_json_schema and any(key in tool.parameters for key in _COMBINING)
@@ -157,7 +146,9 @@ def _obstacle(record: Record, tool: Tool, parameter: str, schema: Mapping[str, A
         equal = [value for value in values if _same(default, value)]
         if equal and (len(values) > 1 or parameter in gold.optional):
             return "other values are accepted too"
-        if not all(_is_text(value, text) for value in equal):
+        if not all(_is_text(value, text) for value in equal) or any(
+            respell(value, text, text) not in (None, value) for value in values
+        ):
             return "schema and answer write the value differently"
     whole = sum(_count(text, message["content"], whole=True) for message in record.messages)
     loose = sum(_count(text, message["content"], whole=False) for message in record.messages)
@@ -201,17 +192,15 @@ def _new_text(
     record: Record, tool: str, parameter: str, old: str, rng: random.Random
 ) -> str | None:
     """A value of the same shape that is new to this parameter and to the messages."""
-    used = {
-        text_of(value).lower()
-        for gold in record.answers or ()
-        if gold.name == tool
-        for value in gold.arguments.get(parameter, ())
-    } | {old.lower()}
+    golds = [gold for gold in record.answers or () if gold.name == tool]
+    used = [old, *(value for gold in golds for value in gold.arguments.get(parameter, ()))]
     for _ in range(_TRIES):
         new = "".join(_like_character(c, rng) for c in old)
-        if _NUMBER.fullmatch(old) and text_of(json.loads(_without_zeros(new))) != new:
+        if NUMBER.fullmatch(old) and text_of(json.loads(_without_zeros(new))) != new:
             continue  # `07`, or `0.50`, would not survive as a number
-        if new.lower() in used or any(new in m["content"] for m in record.messages):
+        if any(respell(value, new, new) is not None for value in used):
+            continue
+        if any(new in m["content"] for m in record.messages):
             continue
         return new
     return None
@@ -240,11 +229,8 @@ def _replace(record: Record, index: int, parameter: str, old: str, new: str) -> 
         GoldCall(
             gold.name,
             {
-                name: tuple(
-                    _like(value, new) if name == parameter and _is_text(value, old) else value
-                    for value in values
-                )
-                if gold.name == tool.name
+                name: tuple(_replaced(value, old, new) for value in values)
+                if gold.name == tool.name and name == parameter
                 else values
                 for name, values in gold.arguments.items()
             },
@@ -258,3 +244,8 @@ def _replace(record: Record, index: int, parameter: str, old: str, new: str) -> 
         for message in record.messages
     )
     return record.with_(messages=messages, tools=tuple(tools), answers=answers)
+
+
+def _replaced(value: Any, old: str, new: str) -> Any:
+    found = respell(value, old, new)
+    return value if found is None else found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..grammar import Dress
-from ..records import Call, Equality, GoldCall, Record, Tool, property_names, rename_tool
+from ..records import Call, GoldCall, Record, Tool, property_names, rename_tool
 from .defaults import change_defaults, swap_default
 from .kept import is_seen, key_patterns
 from .renaming import Renamer, rename_choices
@@ -95,7 +95,7 @@ def mask_record(
 
     order = list(range(len(source.tools)))
     rng.shuffle(order)
-    renamer = Renamer(source.tools, tool_names, names, changed.changed, source.equality)
+    renamer = Renamer(source.tools, tool_names, names, changed.changed)
     messages = tuple(renamer.message(message) for message in source.messages)
     answers = source.answers
     masked = source.with_(
@@ -137,15 +137,12 @@ def mask_record(
     return Masked(masked, back, renamer)
 
 
-def unmask_calls(
-    back: Mapping[str, Any], calls: Sequence[Call], equality: Equality = "json"
-) -> tuple[Call, ...]:
+def unmask_calls(back: Mapping[str, Any], calls: Sequence[Call]) -> tuple[Call, ...]:
     """Takes calls in masked names back to the original names and defaults.
 
     Args:
       back: the map of `mask_record`.
       calls: calls as a policy made them for the masked record.
-      equality: how the record's values compare.
 
     Returns:
       The calls in original names; names that the map doesn't know stay.
@@ -154,7 +151,7 @@ def unmask_calls(
         Call(
             back["tools"].get(call.name, call.name),
             {
-                _old(back, call.name, name): _unmask_value(back, call.name, name, value, equality)
+                _old(back, call.name, name): _unmask_value(back, call.name, name, value)
                 for name, value in call.arguments.items()
             },
         )
@@ -192,7 +189,7 @@ def unmask_record(back: Mapping[str, Any], record: Record) -> Record:
                 back["tools"][gold.name],
                 {
                     _old(back, gold.name, name): tuple(
-                        _unmask_value(back, gold.name, name, value, "json") for value in values
+                        _unmask_value(back, gold.name, name, value) for value in values
                     )
                     for name, values in gold.arguments.items()
                 },
@@ -213,12 +210,10 @@ def _old(back: Mapping[str, Any], tool: str, name: str) -> str:
     return back["parameters"].get(tool, {}).get(name, name)
 
 
-def _unmask_value(
-    back: Mapping[str, Any], tool: str, parameter: str, value: Any, equality: Equality
-) -> Any:
+def _unmask_value(back: Mapping[str, Any], tool: str, parameter: str, value: Any) -> Any:
     for change in back["defaults"]["changed"]:
         if change["tool"] == tool and change["parameter"] == parameter:
-            value = swap_default(change, value, equality)
+            value = swap_default(change, value)
     return _rename_keys(value, back["parameters"].get(tool, {}))
 
 

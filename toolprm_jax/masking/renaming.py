@@ -10,7 +10,6 @@ from typing import Any
 from ..grammar import Dress, Kind, parse_argument, parse_name, run, tables
 from ..records import (
     DataError,
-    Equality,
     GoldCall,
     Tool,
     check_nesting,
@@ -31,7 +30,6 @@ class Renamer:
       tool_names: new name of every tool.
       names: new name of every parameter and nested property, by old tool name.
       changes: the defaults that were changed, in old names.
-      equality: how the record's values compare.
     """
 
     def __init__(
@@ -40,11 +38,9 @@ class Renamer:
         tool_names: Mapping[str, str],
         names: Mapping[str, Mapping[str, str]],
         changes: Sequence[Mapping[str, str]],
-        equality: Equality,
     ) -> None:
         self._tools, self._tool_names, self._names = tools, tool_names, names
         self._changes = changes
-        self._equality: Equality = equality
 
     def gold(self, gold: GoldCall) -> GoldCall:
         """A gold call (whose defaults are changed already) in new names."""
@@ -144,7 +140,7 @@ class Renamer:
         new = self._value(tool, parameter, value) if tool in self._names else value
         for change in self._changes:
             if (change["tool"], change["parameter"]) == (tool, parameter):
-                new = swap_default(change, new, self._equality)
+                new = swap_default(change, new)
         if new != value:  # else the value keeps its spelling
             colon = _COLON.match(rest)
             assert colon is not None

@@ -82,6 +82,26 @@ def test_what_is_missing_is_added(text: str, whole: str | None) -> None:
             jsonschema.validate(call["arguments"], WEATHER)
 
 
+@pytest.mark.parametrize("size", [511, 512, 513, 1024, 1500])
+def test_a_long_text_is_read_in_pieces(size: int) -> None:
+    """Whatever lies at the seams: what comes behind is closed alike, a fault behind is found."""
+    head, rest = HEAD + '"note":"', '","city":"Rome","where":{"longitude":'
+    head += "n" * (size - len(head + rest) - 1)
+    assert closed(head + rest + "4") == head + rest + "4}}}]"
+    assert closed(head + rest + "4,") is not None
+    assert closed(head + '","note":') is None
+
+
+def test_it_closes_where_jax_knows_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`JAX_PLATFORMS=cuda` leaves no device but GPUs."""
+
+    def nowhere(**_: Any) -> list[Any]:
+        raise RuntimeError("Unknown backend cpu")
+
+    monkeypatch.setattr(jax, "local_devices", nowhere)
+    assert closed("") == "[]"
+
+
 SMALL = Record(
     "s",
     ({"role": "user", "content": "?"},),
