@@ -3,9 +3,9 @@
     python benchmarks/shapes.py [--quick] [--dtype float32|bfloat16] [--shapes NAME ...]
 
 Policy and reward model have random weights; the vocabulary is the embedded one's. The policy leans
-to the gold calls of held-out queries as a trained one does: a token of theirs has about 0.98. So
-most candidates agree, and the search does what it does with a trained policy. Fine-grained search,
-N = M = 4, without schemas; prompts of some 400 tokens are run too, compiling is not timed.
+to the gold calls of held-out queries: a token of theirs has about 0.98, so that most candidates of
+a decision agree. Fine-grained search, N = M = 4, without schemas; prompts of some 400 tokens are
+run too, compiling is not timed.
 """
 
 from __future__ import annotations

@@ -186,6 +186,10 @@ def test_damaged_bytes_are_rows_or_rejects(tmp_path: Path) -> None:
         path.write_bytes(data)
         for format in FORMATS:
             said: list[str] = []
+            if data.startswith(b"["):  # one array, which is read whole or told to be none
+                with said_by(said):
+                    list(read_records(path, format, partial(_keep_reason, said)))
+                continue
             read = list(read_records(path, format, partial(_keep_reason, said)))
             assert len(said) <= len(list(read_rows(path))) <= len(said) + len(read)
 

@@ -191,12 +191,16 @@ def parser() -> Parser:
     return out
 
 
+def _is_told_once(record: logging.LogRecord) -> bool:
+    """Each of Orbax's threads logs the exception that ends the run, with a traceback."""
+    return not (record.exc_info and "orbax" in record.pathname)
+
+
 def _train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     # JAX takes seconds to import, and --help and the checks of a config need none of it.
     logging.basicConfig(level=logging.WARNING, format="toolprm-train: %(message)s")
     logging.getLogger("train").setLevel(logging.INFO)
-    # Each of Orbax's threads logs its exception; the last line says it once, without a traceback.
-    logging.getLogger("absl").addFilter(lambda record: not record.exc_info)
+    logging.getLogger("absl").addFilter(_is_told_once)
     unknown = [argument for argument in rest if not argument.startswith("--config.")]
     if unknown:
         raise DataError(f"unknown argument {unknown[0]}")

@@ -73,7 +73,8 @@ def common_step(flats: Iterable[Mapping[str, Any]]) -> int:
     for schema in flats:
         factor = schema.get("multipleOf")
         if isinstance(factor, int | float) and not isinstance(factor, bool) and factor >= 1:
-            step = math.lcm(step or 1, int(factor)) if float(factor).is_integer() else step
+            is_whole = isinstance(factor, int) or factor.is_integer()
+            step = math.lcm(step or 1, int(factor)) if is_whole else step
     return step if step <= _LARGEST_STEP else 1
 
 

@@ -159,8 +159,9 @@ def _read_some(
 
 def _read(grammar: Grammar, rules: Rules | None, text: bytes) -> Tracker | None:
     """The state behind a text; None where it is refused."""
-    state = initial(grammar, (1,), rules)
-    for start in range(0, len(text) + 1, _READ_AT_ONCE):  # once at least, for a warm-up
+    # Put where the grammar lies, as what comes back does: else another program reads on.
+    state = jax.device_put(initial(grammar, (1,), rules), _host())
+    for start in range(0, max(len(text), 1), _READ_AT_ONCE):  # once at least, for a warm-up
         some = np.frombuffer(text[start : start + _READ_AT_ONCE], np.uint8).astype(np.int32)
         padded = np.pad(some, (0, _READ_AT_ONCE - len(some)))
         state, lives = _read_some(grammar, rules, state, padded, np.int32(len(some)))

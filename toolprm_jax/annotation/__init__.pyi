@@ -2,6 +2,8 @@ from .corrupt import completions as completions
 from .corruption import corruptions as corruptions
 from .corruption import gold_completion as gold_completion
 from .dataset import steps_lines as steps_lines
+from .equivalence import EqualBy as EqualBy
+from .equivalence import equal_by as equal_by
 from .equivalence import number_of as number_of
 from .f1 import F1Counts as F1Counts
 from .f1 import f1_counts as f1_counts

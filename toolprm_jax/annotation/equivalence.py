@@ -6,10 +6,12 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from ..records import is_list, plain_schema_words
-from .matching import strings_equal, values_equal
+from ..records import Equality, is_list, plain_schema_words
+from .matching import strings_equal, takes_strings, values_equal
+
+EqualBy = Literal["number", "string", "exact"]
 
 _NUMBERS = frozenset({"integer", "number"})
 _STRINGS = frozenset({"string"})
@@ -53,15 +55,34 @@ def schema_equal(gold: Any, value: Any, schema: Mapping[str, Any]) -> bool:
             schema_equal(child, value[key], _mapping(properties.get(key)))
             for key, child in gold.items()
         )
-    types = _types(schema)
-    if types and types <= _NUMBERS:
+    by = equal_by(schema)
+    if by == "number":
         return values_equal(number_of(gold), number_of(value))
-    if types and types <= _STRINGS and isinstance(gold, str) and isinstance(value, str):
+    if by == "string" and isinstance(gold, str) and isinstance(value, str):
         if schema.get("format") in ("date", "date-time"):
             moment = _moment(gold)
             return moment is not None and moment == _moment(value)
         return strings_equal(gold, value)
     return False
+
+
+def equal_by(schema: Mapping[str, Any], equality: Equality = "json") -> EqualBy:
+    """How two strings are compared that are not the same.
+
+    Args:
+      schema: of the parameter.
+      equality: of the record; "bfcl" compares strings by its rules where the schema wants no other.
+
+    Returns:
+      As the numbers that they spell, as texts whose case and punctuation don't count, or not at
+      all.
+    """
+    types = _types(_plain(schema))
+    if types and types <= _NUMBERS:
+        return "number"
+    if types and types <= _STRINGS:
+        return "string"
+    return "string" if equality == "bfcl" and takes_strings(schema) else "exact"
 
 
 def _mapping(schema: Any) -> Mapping[str, Any]:

@@ -95,6 +95,11 @@ def _type_name(schema: Any) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def takes_strings(schema: Any) -> bool:
+    """Whether BFCL's checker takes a parameter for one of strings, or of anything."""
+    return _type_name(schema) in _STRING_TYPES
+
+
 def _list_accepted(gold: Sequence[Any], value: Any, items: str | None) -> bool:
     if not isinstance(value, (list, tuple)) or len(gold) != len(value):
         return False
@@ -111,7 +116,7 @@ def _bfcl_equal(gold: Any, value: Any, schema: Mapping[str, Any]) -> bool:
     type_name = _type_name(schema)
     if isinstance(gold, str):
         # Where the schema wants no string, the gold is a variable's name, which counts literally.
-        return gold == value if type_name not in _STRING_TYPES else strings_equal(gold, value)
+        return strings_equal(gold, value) if takes_strings(schema) else gold == value
     if isinstance(gold, dict):
         return _object_accepted(gold, value)
     if isinstance(gold, (list, tuple)):

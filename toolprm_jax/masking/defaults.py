@@ -10,15 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..records import GoldCall, Record, Tool
-from .spellings import NUMBER, is_number, respell
+from ..annotation import EqualBy, equal_by, number_of
+from ..records import GoldCall, Record, Tool, plain_schema_words
+from .spellings import is_number, plain_number, respell, text_of
 
 _VOWELS = "aeiou"
 _CONSONANTS = "".join(c for c in string.ascii_lowercase if c not in _VOWELS)
 _TRIES = 20
 # Keywords that may hold of one value and not of another of its shape.
 _COMBINING = ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "dependencies",
-              "patternProperties", "enum", "const")  # fmt: skip
+              "patternProperties", "enum", "const", "literal")  # fmt: skip
 _RESTRICTING = ("pattern", "format", "minimum", "maximum", "exclusiveMinimum",
                 "exclusiveMaximum", "multipleOf", *_COMBINING)  # fmt: skip
 
@@ -66,13 +67,14 @@ def change_defaults(record: Record, rng: random.Random) -> ChangedDefaults:
                 continue
             where = {"tool": tool.name, "parameter": parameter}
             old = text_of(schema["default"])
-            reason = _obstacle(record, tool, parameter, schema)
-            new = None if reason else _new_text(record, tool.name, parameter, old, rng)
+            by = equal_by(schema, record.equality)
+            reason = _obstacle(record, tool, parameter, schema, by)
+            new = None if reason else _new_text(record, tool.name, parameter, old, rng, by)
             if new is None:
                 left.append({**where, "reason": reason or "no other value of this shape was found"})
                 continue
-            record = _replace(record, index, parameter, old, new)
-            changed.append({**where, "old": old, "new": new})
+            record = _replace(record, index, parameter, old, new, by)
+            changed.append({**where, "old": old, "new": new, "equal_by": by})
     return ChangedDefaults(record, changed, left)
 
 
@@ -82,29 +84,18 @@ def swap_default(change: Mapping[str, str], value: Any) -> Any:
     Both ways, because a wrong argument that happens to be the other default must stay wrong.
 
     Args:
-      change: one entry of `ChangedDefaults.changed` (only `old` and `new` are read).
+      change: one entry of `ChangedDefaults.changed`; tool and parameter are not read.
       value: a JSON value.
 
     Returns:
-      The value, of the same JSON type.
+      The value.
     """
+    by: Any = change.get("equal_by", "exact")  # maps of before had none
     for here, there in (("new", "old"), ("old", "new")):
-        found = _replaced(value, change[here], change[there])
+        found = _replaced(value, change[here], change[there], by)
         if found != value:
             return found
     return value
-
-
-def text_of(value: Any) -> str:
-    """A value as a query would write it: strings bare, all else as JSON.
-
-    Args:
-      value: a JSON value.
-
-    Returns:
-      Its text.
-    """
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _is_text(value: Any, text: str) -> bool:
@@ -122,7 +113,9 @@ def _same(default: Any, value: Any) -> bool:
     return text_of(default) == text_of(value)
 
 
-def _obstacle(record: Record, tool: Tool, parameter: str, schema: Mapping[str, Any]) -> str | None:
+def _obstacle(
+    record: Record, tool: Tool, parameter: str, schema: Mapping[str, Any], by: EqualBy
+) -> str | None:
     default = schema["default"]
     text = text_of(default)
     if parameter not in tool.own_properties:
@@ -131,11 +124,13 @@ def _obstacle(record: Record, tool: Tool, parameter: str, schema: Mapping[str, A
         return "neither a number nor a string"
     if text in ("true", "false", "True", "False", "null", "None") or not _digits_or_letters(text):
         return "nothing in the value can be replaced"
-    if is_number(default) and not NUMBER.fullmatch(text):
-        return "a number with an exponent"
-    if any(key in schema for key in _RESTRICTING) or (
-        tool.is_json_schema and any(key in tool.parameters for key in _COMBINING)
+    if plain_number(text) is None and (
+        is_number(default) or (by == "number" and is_number(number_of(text)))
     ):
+        return "a number with an exponent, or written in another way"
+    if any(
+        key in words for words in (schema, plain_schema_words(schema)) for key in _RESTRICTING
+    ) or (tool.is_json_schema and any(key in tool.parameters for key in _COMBINING)):
         return "the schema restricts the values"
     if sum(t.name == tool.name for t in record.tools) > 1:
         return "two tools have this name"
@@ -146,9 +141,8 @@ def _obstacle(record: Record, tool: Tool, parameter: str, schema: Mapping[str, A
         equal = [value for value in values if _same(default, value)]
         if equal and (len(values) > 1 or parameter in gold.optional):
             return "other values are accepted too"
-        if not all(_is_text(value, text) for value in equal) or any(
-            respell(value, text, text) not in (None, value) for value in values
-        ):
+        equal += [value for value in values if respell(value, text, text, by) is not None]
+        if not all(_is_text(value, text) for value in equal):
             return "schema and answer write the value differently"
     whole = sum(_count(text, message["content"], whole=True) for message in record.messages)
     loose = sum(_count(text, message["content"], whole=False) for message in record.messages)
@@ -189,25 +183,23 @@ def _count(text: str, where: str, *, whole: bool) -> int:
 
 
 def _new_text(
-    record: Record, tool: str, parameter: str, old: str, rng: random.Random
+    record: Record, tool: str, parameter: str, old: str, rng: random.Random, by: EqualBy
 ) -> str | None:
     """A value of the same shape that is new to this parameter and to the messages."""
     golds = [gold for gold in record.answers or () if gold.name == tool]
     used = [old, *(value for gold in golds for value in gold.arguments.get(parameter, ()))]
     for _ in range(_TRIES):
         new = "".join(_like_character(c, rng) for c in old)
-        if NUMBER.fullmatch(old) and text_of(json.loads(_without_zeros(new))) != new:
+        if (plain_number(old) is None) != (plain_number(new) is None):
             continue  # `07`, or `0.50`, would not survive as a number
-        if any(respell(value, new, new) is not None for value in used):
+        if is_number(number_of(old)) != is_number(number_of(new)):
+            continue
+        if any(respell(value, new, new, by) is not None for value in used):
             continue
         if any(new in m["content"] for m in record.messages):
             continue
         return new
     return None
-
-
-def _without_zeros(text: str) -> str:
-    return re.sub(r"^(-?)0+(?=\d)", r"\1", text)
 
 
 def _like_character(character: str, rng: random.Random) -> str:
@@ -219,7 +211,7 @@ def _like_character(character: str, rng: random.Random) -> str:
     return character
 
 
-def _replace(record: Record, index: int, parameter: str, old: str, new: str) -> Record:
+def _replace(record: Record, index: int, parameter: str, old: str, new: str, by: EqualBy) -> Record:
     tool = record.tools[index]
     schema = tool.own_properties[parameter]
     schema = {**schema, "default": _like(schema["default"], new)}
@@ -229,7 +221,7 @@ def _replace(record: Record, index: int, parameter: str, old: str, new: str) -> 
         GoldCall(
             gold.name,
             {
-                name: tuple(_replaced(value, old, new) for value in values)
+                name: tuple(_replaced(value, old, new, by) for value in values)
                 if gold.name == tool.name and name == parameter
                 else values
                 for name, values in gold.arguments.items()
@@ -246,6 +238,6 @@ def _replace(record: Record, index: int, parameter: str, old: str, new: str) -> 
     return record.with_(messages=messages, tools=tuple(tools), answers=answers)
 
 
-def _replaced(value: Any, old: str, new: str) -> Any:
-    found = respell(value, old, new)
+def _replaced(value: Any, old: str, new: str, by: EqualBy) -> Any:
+    found = respell(value, old, new, by)
     return value if found is None else found

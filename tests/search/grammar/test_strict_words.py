@@ -18,6 +18,7 @@ from search.grammar.schema import (
     STRING,
     value_types,
 )
+from search.grammar.strict_words import common_step
 from toolprm_jax.records.readers import read_records
 from toolprm_jax.records.types import Tool, spell_calls
 
@@ -88,3 +89,23 @@ def test_the_golds_of_the_cases_can_be_drawn() -> None:
     ]
     assert len(records) > 20
     assert feed(records, texts) == [-1] * len(texts)
+
+
+@pytest.mark.parametrize(
+    ("factors", "step"),
+    [
+        ([], 0),
+        ([3], 3),
+        ([2.0, 3], 6),
+        ([2.5], 0),
+        ([0.5], 0),
+        ([-2], 0),
+        ([True], 0),
+        ([65], 1),
+        ([10**400], 1),
+        ([10**400, 2.0], 1),
+        ([float("inf")], 0),
+    ],
+)
+def test_the_step_of_multiples(factors: list[Any], step: int) -> None:
+    assert common_step([{"multipleOf": factor} for factor in factors]) == step

@@ -92,6 +92,16 @@ def test_a_long_text_is_read_in_pieces(size: int) -> None:
     assert closed(head + '","note":') is None
 
 
+def test_a_long_text_compiles_no_more_than_a_short_one() -> None:
+    head, rest = HEAD + '"note":"', '","city":"Rome","where":{"longitude":4'
+    assert closed(head + "nnn" + rest) is not None
+    read: Any = closing._read_some
+    compiled = read._cache_size()
+    for size in (512, 513, 1024):
+        assert closed(head + "n" * (size - len(head + rest)) + rest) is not None
+    assert read._cache_size() == compiled
+
+
 def test_it_closes_where_jax_knows_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """`JAX_PLATFORMS=cuda` leaves no device but GPUs."""
 
