@@ -1,10 +1,10 @@
 """Queries that join and leave against closed batches: one JSON line on standard output.
 
-    python benchmarks/engine.py [--quick] [--schema ignore|strict]
+    python benchmarks/engine.py [--quick] [--schema ignore|strict] [--rows 8]
 
 The embedded pair answers held-out queries of the corpus and, where it lies beside the project, of
 Seal-Tools and BFCL's category simple, by fine-grained search with N = M = 4. One side is `Searcher`
-in closed batches of `ROWS`, the other `Engine` with as many rows; what compiling takes is left out.
+in closed batches, the other `Engine` with as many rows; what compiling takes is left out.
 `offline_speedup` is the closed batches' time over the engine's, `batch32_over_batch1` the engine's
 time for a query with 32 rows over that with one, `over_flops_bound` its time over that of all
 tokens' FLOPs at the fastest matrix product here, and `padding` tokens that prefill ran over those
@@ -34,7 +34,6 @@ from toolprm_jax.model import num_params
 from toolprm_jax.model.files import load
 
 BFCL = Path(__file__).resolve().parents[2] / "shared/data/bfcl/BFCL_v4_simple_python.json"
-ROWS = 8
 SHAPES = 3  # prompt lengths that the closed batches compile
 CONFIG = SearchConfig(num_beams=4, beam_width=4, max_tokens=192, max_step_tokens=48)
 
@@ -55,10 +54,10 @@ def queries(pair: ModelPair, count: int) -> list[Record]:
     return [record for two in zip(bfcl, mixed, strict=False) for record in two] + mixed[len(bfcl) :]
 
 
-def closed(searcher: Searcher, records: Sequence[Record]) -> Side:
+def closed(searcher: Searcher, records: Sequence[Record], rows: int) -> Side:
     """In closed batches, by a searcher that has compiled nothing yet."""
     start = time.perf_counter()
-    answers = list(searcher.many(records, batch_size=ROWS, max_shapes=SHAPES, progress=False))
+    answers = list(searcher.many(records, batch_size=rows, max_shapes=SHAPES, progress=False))
     seconds = time.perf_counter() - start - searcher.spent.compile_seconds
     return Side(seconds, sum(map(_tokens, answers)))
 
@@ -91,6 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="few queries, short answers")
     parser.add_argument("--schema", choices=("ignore", "strict"), default="ignore")
+    parser.add_argument("--rows", type=int, default=8, help="queries at once, on either side")
     args = parser.parse_args()
     config = replace(CONFIG, schema=args.schema)
     if args.quick:
@@ -99,22 +99,23 @@ def main() -> None:
     codec = pair.policy.codec
     records = queries(pair, 12 if args.quick else 48)
     longest = max(len(codec.prompt(record)) for record in records)
-    engine = _warm(pair, config, ROWS, longest)
+    engine = _warm(pair, config, args.rows, longest)
     compiled = engine.programs.compilations
     note("the engine is warm")
     after = joined(engine, records)
     note(f"as they come: {after.seconds:.1f} s")
-    before = closed(Searcher(pair, config), records)
+    before = closed(Searcher(pair, config), records, args.rows)
     note(f"in closed batches: {before.seconds:.1f} s")
     multiply, flops = peaks("float32")["matmul"]
     peak = flops / fastest({"matmul": multiply}, 3)["matmul"]
     bound = 2 * num_params(pair.policy.params) * after.tokens / peak
-    batches = make_batches(codec, records, ROWS, SHAPES)
+    batches = make_batches(codec, records, args.rows, SHAPES)
     padded = sum(batch.prompts.tokens.size for batch in batches)
     prompts = sum(len(codec.prompt(record)) for record in records)
     found: dict[str, Any] = {
         "schema": args.schema,
         "queries": len(records),
+        "rows": args.rows,
         "offline_speedup": round(before.seconds / after.seconds, 3),
         "closed_s_per_query": round(before.seconds / len(records), 3),
         "engine_s_per_query": round(after.seconds / len(records), 3),
