@@ -55,7 +55,7 @@ def schema_equal(gold: Any, value: Any, schema: Mapping[str, Any]) -> bool:
             schema_equal(child, value[key], _mapping(properties.get(key)))
             for key, child in gold.items()
         )
-    by = equal_by(schema)
+    by = _by_types(schema)
     if by == "number":
         return values_equal(number_of(gold), number_of(value))
     if by == "string" and isinstance(gold, str) and isinstance(value, str):
@@ -77,12 +77,15 @@ def equal_by(schema: Mapping[str, Any], equality: Equality = "json") -> EqualBy:
       As the numbers that they spell, as texts whose case and punctuation don't count, or not at
       all.
     """
-    types = _types(_plain(schema))
+    by = _by_types(_plain(schema))
+    return "string" if by == "exact" and equality == "bfcl" and takes_strings(schema) else by
+
+
+def _by_types(plain: Mapping[str, Any]) -> EqualBy:
+    types = _types(plain)
     if types and types <= _NUMBERS:
         return "number"
-    if types and types <= _STRINGS:
-        return "string"
-    return "string" if equality == "bfcl" and takes_strings(schema) else "exact"
+    return "string" if types and types <= _STRINGS else "exact"
 
 
 def _mapping(schema: Any) -> Mapping[str, Any]:
