@@ -31,7 +31,15 @@ import numpy as np
 from held_out import held_out
 from jax import Array
 
-from search.core import Lanes, Readers, SearchConfig, Setup, allowed_tokens, beam_search
+from search.core import (
+    Execution,
+    Lanes,
+    Readers,
+    SearchConfig,
+    Setup,
+    allowed_tokens,
+    beam_search,
+)
 from search.decoder import MEMORY, DecoderPolicy, Prompts, new_cache, prefill
 from search.grammar import (
     Grammar,
@@ -43,7 +51,7 @@ from search.grammar import (
     make_strict,
 )
 from search.methods import method_config
-from toolprm_jax.model import Decoder, init_params
+from toolprm_jax.model import Decoder, DecoderConfig, init_params
 from toolprm_jax.model.files import load
 from toolprm_jax.records import Record, spell_calls
 from toolprm_jax.tokens import Codec
@@ -52,7 +60,8 @@ LARGE = 151_936
 PROMPT, TOKENS = 256, 24
 PREFILL = jax.jit(prefill, static_argnames="model")
 CONFIG = method_config("sample", SearchConfig(max_tokens=TOKENS, temperature=1.0, pool_size=64))
-STRICT = replace(CONFIG, schema="strict")
+# All lanes draw at every step, so one compiled size of a pass does; others are for stragglers.
+QUICK = replace(CONFIG, execution=Execution(pass_sizes=1))
 
 
 def note(text: str) -> None:
@@ -104,7 +113,7 @@ def run(
 
 def step_seconds(
     grammar: Grammar, decoder: Decoder, weights: Any, codec: Codec, records: list[Record],
-    refused: float, repeats: int,
+    refused: float, repeats: int, config: SearchConfig,
 ) -> dict[str, float]:  # fmt: skip
     """Seconds of a decode step of so many lanes as there are records, by the use of schemas."""
     lanes = len(records)
@@ -116,9 +125,10 @@ def step_seconds(
     prompt = PREFILL(decoder, weights, prompts)
     policy, keys = Scripted(DecoderPolicy(decoder)), jax.random.split(jax.random.key(0), lanes)
     nothing = jnp.full_like(first, -1)
+    strict = replace(config, schema="strict")
     uses = {
-        "ignore": ((weights, script, nothing), None, CONFIG),
-        "strict": ((weights, script, first), make_strict(records), STRICT),
+        "ignore": ((weights, script, nothing), None, config),
+        "strict": ((weights, script, first), make_strict(records), strict),
     }  # fmt: skip
     best: dict[str, float] = {}
     texts = {}
@@ -134,6 +144,17 @@ def step_seconds(
     if not np.array_equal(texts["ignore"], texts["strict"]):
         raise RuntimeError("strict decoding drew other tokens than the script")
     return best
+
+
+def random_weights(config: DecoderConfig) -> Any:
+    """Weights of a shape, drawn on the host: compiling the usual draws takes ten seconds."""
+    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    rng = np.random.default_rng(0)
+
+    def of(leaf: jax.ShapeDtypeStruct) -> Array:
+        return jnp.asarray(0.02 * rng.standard_normal(leaf.shape, np.float32), leaf.dtype)
+
+    return jax.tree.map(of, shapes)
 
 
 def mask_ms(grammar: Grammar, record: Record) -> dict[str, float]:
@@ -213,6 +234,7 @@ def main() -> None:
     codec, shape = loaded.codec, loaded.model.config
     records = held_out(codec, 8 if quick else 128, 400)
     rows: list[dict[str, Any]] = []
+    layers = 4 if quick else shape.num_layers
     vocabularies = [shape.vocab_size] if quick else [shape.vocab_size, LARGE]
     for vocabulary in vocabularies:
         pieces = list(codec.pieces)
@@ -221,15 +243,15 @@ def main() -> None:
         made = (a + b for a in words for b in reversed(words))
         pieces += [next(made) for _ in range(vocabulary - len(pieces))]
         grammar = grammar_from_pieces(pieces, vocabulary, codec.contract.ends, "list")
-        layers = 6 if quick else shape.num_layers
         config = replace(shape, vocab_size=vocabulary, num_layers=layers)
-        decoder, weights = Decoder(config), init_params(config, jax.random.key(0))
+        decoder, weights = Decoder(config), random_weights(config)
         for lanes in (4,) if quick else (4, 32, 128):
             for refused in (0.1,) if quick else (0.0, 0.1):
                 some = (records * lanes)[:lanes]
                 found = step_seconds(
-                    grammar, decoder, weights, codec, some, refused, 2 if quick else 3
-                )
+                    grammar, decoder, weights, codec, some, refused, 2 if quick else 3,
+                    QUICK if quick else CONFIG,
+                )  # fmt: skip
                 ratio = found["strict"] / found["ignore"]
                 rows.append(
                     {"vocabulary": vocabulary, "lanes": lanes, "refused": refused,
@@ -245,7 +267,7 @@ def main() -> None:
                 "strict_over_ignore": max(row["ratio"] for row in rows),
                 "compile_ms": compile_ms(records),
                 "engine_mask_ms": engine_mask_ms(codec, records),
-                "layers": 6 if quick else shape.num_layers,
+                "layers": layers,
                 "rows": rows,
             }
         )

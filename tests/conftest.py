@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from quick_compiling import DEVICES, xla_flags
 
 if TYPE_CHECKING:  # at run time imported where used, for the tests of rooms without JAX
     from transformers import PreTrainedTokenizerBase
@@ -17,9 +18,8 @@ if TYPE_CHECKING:  # at run time imported where used, for the tests of rooms wit
     from toolprm_jax.tokens.codec import Codec
 
 NUM_DEVICES = 8  # fake CPU devices, so that sharded code runs on any machine
-_DEVICES_FLAG = "--xla_force_host_platform_device_count"
-if _DEVICES_FLAG not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES_FLAG}={NUM_DEVICES}"
+if DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {xla_flags(NUM_DEVICES)}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiling takes most of the tests' time: half of it without LLVM's expensive passes.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")

@@ -69,6 +69,16 @@ def _sibling_hits(
     return counts > 0, above / np.maximum(counts, 1)
 
 
+def _rival_wins(
+    score: Floats, plus: NDArray[np.bool_], weights: Floats, prompts: NDArray[np.int64]
+) -> tuple[float, float]:
+    """Pairs of a right and a wrong trajectory of one prompt, and those whose right one is above."""
+    pairs = plus[:, None] & ~plus[None, :] & (prompts[:, None] == prompts[None, :])
+    above = np.sign(score[:, None] - score[None, :]) / 2 + 0.5
+    often = np.where(pairs, weights[:, None] * weights[None, :], 0.0)
+    return float(often.sum()), float(np.sum(often * above))
+
+
 def decision_metrics(
     batches: Sequence[TreeBatch], logits: Sequence[NDArray[np.float32]]
 ) -> dict[str, float]:
@@ -80,17 +90,21 @@ def decision_metrics(
 
     Returns:
       `loss` (nats), `accuracy` (p >= 0.5 iff "+"), `accuracy_KIND` of each kind that occurs,
-      `trajectory_accuracy` (that of TOTAL_FINISH), `sibling_accuracy` (of the right siblings of
-      wrong decisions, those that score higher), `ece`, `auc` (absent where all labels agree),
+      `trajectory_accuracy` (that of TOTAL_FINISH), `pairwise_accuracy` (of a right and a wrong
+      trajectory in one tree, how often TOTAL_FINISH of the right one scores higher, ties counting
+      half), `sibling_accuracy` (of the right siblings of wrong decisions, those that score higher),
+      `ece`, `auc` (absent where all labels agree),
       `first_error_accuracy` (of trajectories with a "-", those whose first "-" is where the model
       says so first), `no_error_accuracy` (of the others, those in which it sees no error) and
       `first_error_f1`, the harmonic mean of these two; each of the last three where it has a value.
 
-    Source: the first error's position and its F1 are ProcessBench's (arXiv:2412.06559).
+    Source: the first error's position and its F1 are ProcessBench's (arXiv:2412.06559), the
+      pairs FC-RewardBench's (arXiv:2509.11963).
     """
     found: list[tuple[Floats, NDArray[np.bool_], Floats, NDArray[np.int32]]] = []
     beside: list[tuple[Floats, Floats]] = []
     located: list[tuple[Floats, NDArray[np.int64], NDArray[np.int64]]] = []
+    rivals: list[tuple[float, float]] = []
     for batch, scores in zip(batches, logits, strict=True):
         for row in range(len(batch.tokens)):
             at = np.flatnonzero((batch.kinds[row] >= 0) & (batch.weights[row] > 0))
@@ -102,6 +116,9 @@ def decision_metrics(
             # A trajectory is a TOTAL_FINISH; its decisions hang on the ancestors of its token.
             node = batch.parents[row, at]
             final = kinds == Kind.TOTAL_FINISH
+            begins = np.where(batch.positions[row] == 0, np.arange(batch.tokens.shape[1]), 0)
+            prompts = np.maximum.accumulate(begins)[node[final]]
+            rivals.append(_rival_wins(score[final], plus[final], weights[final], prompts))
             ends = node[final]
             above = (node[:, None] <= ends) & (ends < batch.exits[row, node][:, None])
             among = above & ~final[:, None]
@@ -132,9 +149,12 @@ def decision_metrics(
             out[f"accuracy_{kind.name}"] = mean
     if Kind.TOTAL_FINISH in kinds:
         out["trajectory_accuracy"] = out[f"accuracy_{Kind.TOTAL_FINISH.name}"]
-    rivals, higher = (np.concatenate(part) for part in zip(*beside, strict=True))
-    if rivals.size:
-        out["sibling_accuracy"] = float(np.average(higher, weights=rivals))
+    pairs, won = np.sum(rivals, axis=0)
+    if pairs:
+        out["pairwise_accuracy"] = float(won / pairs)
+    mistaken, higher = (np.concatenate(part) for part in zip(*beside, strict=True))
+    if mistaken.size:
+        out["sibling_accuracy"] = float(np.average(higher, weights=mistaken))
     for name, chosen in (
         ("first_error_accuracy", truth != _NEVER),
         ("no_error_accuracy", truth == _NEVER),

@@ -24,7 +24,7 @@ REPEATS = 4  # draws before every token is read
 # Tokens that are read at once: on a CPU the fewest that keep it busy, elsewhere many, for there a
 # byte takes as long for all.
 _PIECE, _WIDE_PIECE = 2048, 32768
-_Carry = tuple[Array, Array, Array, Array, Array]
+_Carry = tuple[Array, Array, Array, Array, Array, Array]
 
 
 class Readers(NamedTuple):
@@ -138,11 +138,14 @@ def draw_allowed(
     # What is likeliest together can only be told of the allowed tokens.
     filtered = jnp.asarray(config.top_p).reshape(-1) < 1.0
     filtered = jnp.broadcast_to(filtered | (config.top_k > 0), asking.shape)
-    # Whoever needs no filter draws as it does beside its like.
-    begin = _refused(grammar, rules, lanes, jnp.any(filtered), asking & filtered, in_step)
 
     def draw(state: _Carry) -> _Carry:
-        number, _, refused, tokens, settled = state
+        number, _, unsure, refused, tokens, settled = state
+        # Whoever needs no filter draws as it does beside its like. The last draw is among all that
+        # may come; both read in one place, for a program grows by half with another.
+        reads = (number == 0) | (number == REPEATS)
+        reads &= together(jnp.int32(jnp.any(unsure)), in_step) > 0
+        refused |= _refused(grammar, rules, lanes, reads, unsure, in_step)
         remaining = jnp.where(refused, -jnp.inf, logits)
         drawn_from = tempered(remaining, config.temperature, config.top_k, config.top_p)
         drawn = sample_token(
@@ -152,17 +155,17 @@ def draw_allowed(
         fits = allows(grammar, rules, walkers, tokens)
         wrong = ~settled & ~fits
         refused = refused.at[jnp.where(wrong, lane, logits.shape[0]), tokens].set(True, mode="drop")
-        unsure = jnp.zeros(logits.shape[0], bool).at[lane].max(wrong)
-        last = (number == REPEATS - 1) & (together(jnp.int32(jnp.any(wrong)), in_step) > 0)
-        refused |= _refused(grammar, rules, lanes, last, unsure, in_step)
+        unsure = jnp.zeros_like(asking).at[lane].max(wrong)
         settled |= fits
         left = together(jnp.int32(~jnp.all(settled)), in_step)
-        return number + 1, left, refused, tokens, settled
+        return number + 1, left, unsure, refused, tokens, settled
 
     left = together(jnp.int32(jnp.any(served)), in_step)
-    start = (jnp.int32(0), left, begin, jnp.zeros(lane.shape, jnp.int32), ~served)
+    nothing = jnp.zeros(logits.shape, bool)
+    tokens = jnp.zeros(lane.shape, jnp.int32)
+    start = (jnp.int32(0), left, asking & filtered, nothing, tokens, ~served)
     end = jax.lax.while_loop(lambda state: (state[0] <= REPEATS) & (state[1] > 0), draw, start)
-    return end[3]
+    return end[4]
 
 
 def read_all(setup: Setup, stands: Readers, active: Array, in_step: str) -> Array:

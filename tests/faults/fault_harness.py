@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fault_cases import Case
+from quick_compiling import xla_flags
 
 ROOT = Path(__file__).resolve().parents[2]
 # No file may grow beyond so many bytes: what a full disk does, without one.
@@ -29,13 +30,17 @@ DAMAGES = ("flipped bit", "cut", "missing")
 
 def _environment(programs: Path) -> dict[str, str]:
     """Of a command; compiled programs are kept in a folder, which kills reach too."""
-    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    ours = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    ours = {
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT),
+        "HF_HUB_OFFLINE": "1",
+        "XLA_FLAGS": xla_flags(),
+    }
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(programs),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
-    return {**kept, **ours, **cache, "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **ours, **cache, "OMP_NUM_THREADS": "1"}
 
 
 class Trial:

@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1] / "support"))
+
 from fault_cases import CASES, HEAVY, heavy_inputs, light_inputs
 from fault_harness import Trial, damages, full_disks, kills
 from fault_models import damaged_models

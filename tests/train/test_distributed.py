@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from quick_compiling import xla_flags
 
 from toolprm_jax.model.files.checkpoint import restore_params
 
@@ -48,7 +49,7 @@ def launch(workdir: Path, tokenizer: Path, count: int, kill: int = 0) -> list[An
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={2 // count}"
+    env["XLA_FLAGS"] = xla_flags(2 // count)
     settings = {**SETTINGS, "tokenizer": tokenizer}
     processes = [
         subprocess.Popen(

@@ -129,6 +129,15 @@ def test_decision_metrics_equal_those_of_separate_trajectories(seed: int) -> Non
         assert found[f"accuracy_{kind.name}"] == pytest.approx(np.mean(of_kind))
     assert found["trajectory_accuracy"] == found["accuracy_TOTAL_FINISH"]
 
+    ends = [(path[0], steps[-1][-1]) for path, steps in trajectories]
+    won = [
+        1.0 if good > bad else 0.5 if good == bad else 0.0
+        for prompt, (_, label, good) in ends
+        for rival, (_, other, bad) in ends
+        if prompt == rival and label and not other
+    ]
+    assert found["pairwise_accuracy"] == pytest.approx(np.mean(won))
+
     with_error, without = [], []
     for _, steps in trajectories:
         listed = [step for decisions in steps for step in decisions]

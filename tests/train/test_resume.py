@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
+from quick_compiling import xla_flags
 
 import train.loop
 from toolprm_jax.model.files.checkpoint import absolute_path, newest_valid, restore_params
@@ -56,11 +57,11 @@ def arguments(workdir: Path, tokenizer: Path, *more: str) -> list[str]:
 def start(
     at: int, number: int, *args: str, program: str = PROGRAM
 ) -> subprocess.CompletedProcess[str]:
-    env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    own = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT), "XLA_FLAGS": xla_flags()}
     return subprocess.run(
         [sys.executable, "-c", program, str(at), str(int(number)), *args],
         cwd=ROOT,
-        env={**env, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **own},
         capture_output=True,
         text=True,
         check=False,
