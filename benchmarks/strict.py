@@ -60,8 +60,15 @@ LARGE = 151_936
 PROMPT, TOKENS = 256, 24
 PREFILL = jax.jit(prefill, static_argnames="model")
 CONFIG = method_config("sample", SearchConfig(max_tokens=TOKENS, temperature=1.0, pool_size=64))
-# All lanes draw at every step, so one compiled size of a pass does; others are for stragglers.
+# Nearly all lanes draw at every step: smaller passes than the largest are for stragglers.
 QUICK = replace(CONFIG, execution=Execution(pass_sizes=1))
+# Compiling takes most of a short run's time. What the models multiply is as fast without.
+QUICK_COMPILING = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_disable_hlo_passes": "while-loop-invariant-code-motion,simplify-while-loops,"
+    "while-loop-constant-sinking",
+}
 
 
 def note(text: str) -> None:
@@ -100,7 +107,6 @@ def scripts(
     return script, np.where(tries, wrong, -1).astype(np.int32)
 
 
-@partial(jax.jit, static_argnames="policy")
 def run(
     policy: Scripted, params: Any, grammar: Grammar, keys: Array, prompts: Prompts, prompt: Any,
     rules: Rules | None, config: SearchConfig,
@@ -113,7 +119,7 @@ def run(
 
 def step_seconds(
     grammar: Grammar, decoder: Decoder, weights: Any, codec: Codec, records: list[Record],
-    refused: float, repeats: int, config: SearchConfig,
+    refused: float, quick: bool,
 ) -> dict[str, float]:  # fmt: skip
     """Seconds of a decode step of so many lanes as there are records, by the use of schemas."""
     lanes = len(records)
@@ -125,18 +131,21 @@ def step_seconds(
     prompt = PREFILL(decoder, weights, prompts)
     policy, keys = Scripted(DecoderPolicy(decoder)), jax.random.split(jax.random.key(0), lanes)
     nothing = jnp.full_like(first, -1)
-    strict = replace(config, schema="strict")
+    ignore = QUICK if quick else CONFIG
+    strict = replace(ignore, schema="strict")
+    options = QUICK_COMPILING if quick else None
+    search = jax.jit(run, static_argnames="policy", compiler_options=options)
     uses = {
-        "ignore": ((weights, script, nothing), None, config),
+        "ignore": ((weights, script, nothing), None, ignore),
         "strict": ((weights, script, first), make_strict(records), strict),
     }  # fmt: skip
     best: dict[str, float] = {}
     texts = {}
-    for _ in range(repeats + 1):  # the first compiles
+    for _ in range(3 if quick else 4):  # the first compiles
         for use, (params, rules, config) in uses.items():
             start = time.perf_counter()
             out = jax.block_until_ready(
-                run(policy, params, grammar, keys, prompts, prompt, rules, config)
+                search(policy, params, grammar, keys, prompts, prompt, rules, config)
             )
             spent = (time.perf_counter() - start) / int(out.costs.policy_passes.max())
             best[use] = min(best.get(use, spent), spent)
@@ -227,14 +236,16 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--quick", action="store_true", help="under a minute: few sizes, few layers"
+        "--quick",
+        action="store_true",
+        help="under a minute: one size, few layers, compiled without optimising",
     )
     quick = parser.parse_args().quick
     loaded = load("embedded:policy")
     codec, shape = loaded.codec, loaded.model.config
     records = held_out(codec, 8 if quick else 128, 400)
     rows: list[dict[str, Any]] = []
-    layers = 4 if quick else shape.num_layers
+    layers = 10 if quick else shape.num_layers
     vocabularies = [shape.vocab_size] if quick else [shape.vocab_size, LARGE]
     for vocabulary in vocabularies:
         pieces = list(codec.pieces)
@@ -248,10 +259,7 @@ def main() -> None:
         for lanes in (4,) if quick else (4, 32, 128):
             for refused in (0.1,) if quick else (0.0, 0.1):
                 some = (records * lanes)[:lanes]
-                found = step_seconds(
-                    grammar, decoder, weights, codec, some, refused, 2 if quick else 3,
-                    QUICK if quick else CONFIG,
-                )  # fmt: skip
+                found = step_seconds(grammar, decoder, weights, codec, some, refused, quick)
                 ratio = found["strict"] / found["ignore"]
                 rows.append(
                     {"vocabulary": vocabulary, "lanes": lanes, "refused": refused,

@@ -18,9 +18,10 @@ if TYPE_CHECKING:  # at run time imported where used, for the tests of rooms wit
     from toolprm_jax.tokens.codec import Codec
 
 NUM_DEVICES = 8  # fake CPU devices, so that sharded code runs on any machine
-if DEVICES not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {xla_flags(NUM_DEVICES)}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    # The last of two equal flags counts: what was set before stays.
+    os.environ["XLA_FLAGS"] = f"{xla_flags(NUM_DEVICES)} {os.environ.get('XLA_FLAGS', '')}"
 # Compiling takes most of the tests' time: half of it without LLVM's expensive passes.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # An accidental broadcast between ranks is a bug, not a convenience.

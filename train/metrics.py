@@ -72,9 +72,13 @@ def _sibling_hits(
 def _rival_wins(
     score: Floats, plus: NDArray[np.bool_], weights: Floats, prompts: NDArray[np.int64]
 ) -> tuple[float, float]:
-    """Pairs of a right and a wrong trajectory of one prompt, and those whose right one is above."""
+    """Pairs of a right and a wrong trajectory of one prompt, and those whose right one is above.
+
+    As `auc` counts them, but only within a prompt.
+    """
     pairs = plus[:, None] & ~plus[None, :] & (prompts[:, None] == prompts[None, :])
-    above = np.sign(score[:, None] - score[None, :]) / 2 + 0.5
+    one, other = score[:, None], score[None, :]
+    above = (one > other) + (one == other) / 2
     often = np.where(pairs, weights[:, None] * weights[None, :], 0.0)
     return float(often.sum()), float(np.sum(often * above))
 
@@ -89,14 +93,14 @@ def decision_metrics(
       logits: float32[B, S] for each batch, of "+" against "-".
 
     Returns:
-      `loss` (nats), `accuracy` (p >= 0.5 iff "+"), `accuracy_KIND` of each kind that occurs,
-      `trajectory_accuracy` (that of TOTAL_FINISH), `pairwise_accuracy` (of a right and a wrong
-      trajectory in one tree, how often TOTAL_FINISH of the right one scores higher, ties counting
-      half), `sibling_accuracy` (of the right siblings of wrong decisions, those that score higher),
-      `ece`, `auc` (absent where all labels agree),
-      `first_error_accuracy` (of trajectories with a "-", those whose first "-" is where the model
-      says so first), `no_error_accuracy` (of the others, those in which it sees no error) and
-      `first_error_f1`, the harmonic mean of these two; each of the last three where it has a value.
+      `loss` (nats), `accuracy` (p >= 0.5 iff "+"), `ece`, and where they have a value:
+      `accuracy_KIND` of each kind, `trajectory_accuracy` (that of TOTAL_FINISH), `auc`,
+      `pairwise_accuracy` (of a right and a wrong trajectory of one prompt in one tree, how often
+      TOTAL_FINISH of the right one scores higher, ties counting half), `sibling_accuracy` (of the
+      right siblings of wrong decisions, those that score higher), `first_error_accuracy` (of
+      trajectories with a "-", those whose first "-" is where the model says so first),
+      `no_error_accuracy` (of the others, those in which it sees no error) and `first_error_f1`, the
+      harmonic mean of these two.
 
     Source: the first error's position and its F1 are ProcessBench's (arXiv:2412.06559), the
       pairs FC-RewardBench's (arXiv:2509.11963).
@@ -116,13 +120,14 @@ def decision_metrics(
             # A trajectory is a TOTAL_FINISH; its decisions hang on the ancestors of its token.
             node = batch.parents[row, at]
             final = kinds == Kind.TOTAL_FINISH
-            begins = np.where(batch.positions[row] == 0, np.arange(batch.tokens.shape[1]), 0)
-            prompts = np.maximum.accumulate(begins)[node[final]]
-            rivals.append(_rival_wins(score[final], plus[final], weights[final], prompts))
             ends = node[final]
             above = (node[:, None] <= ends) & (ends < batch.exits[row, node][:, None])
             among = above & ~final[:, None]
             among[np.flatnonzero(final), np.arange(len(ends))] = True
+            # The first decision of a trajectory starts at the last token of its prompt.
+            starts = np.where(among, batch.starts[row, at][:, None].astype(np.int64), _NEVER)
+            prompts = starts.min(axis=0, initial=_NEVER)
+            rivals.append(_rival_wins(score[final], plus[final], weights[final], prompts))
             order = batch.positions[row, node].astype(np.int64) * len(Kind) + kinds
             located.append(
                 (

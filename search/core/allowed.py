@@ -141,8 +141,9 @@ def draw_allowed(
 
     def draw(state: _Carry) -> _Carry:
         number, _, unsure, refused, tokens, settled = state
-        # Whoever needs no filter draws as it does beside its like. The last draw is among all that
-        # may come; both read in one place, for a program grows by half with another.
+        # Lanes with a filter read every token before their first draw, those that are still unsure
+        # before their last: in one place, for each makes the program a good deal larger. Lanes
+        # without a filter draw as they do beside their like.
         reads = (number == 0) | (number == REPEATS)
         reads &= together(jnp.int32(jnp.any(unsure)), in_step) > 0
         refused |= _refused(grammar, rules, lanes, reads, unsure, in_step)

@@ -151,14 +151,14 @@ def figure_c(rows: Sequence[Mapping[str, Any]]) -> str:
 def judges(table: Mapping[str, Mapping[str, Any]]) -> str:
     """Reward models against labelled completions; the names of the table are JUDGE/SET."""
     keys = ("loss", "accuracy", "trajectory_accuracy", "auc", "ece")
-    keys += ("first_error_accuracy", "no_error_accuracy")
+    keys += ("first_error_accuracy", "no_error_accuracy", "pairwise_accuracy")
     lines = []
     for name, row in table.items():
         judge, _, data = name.partition("/")
-        values = [f"{row[key]:.3f}" for key in keys]
+        values = [f"{row[key]:.3f}" if key in row else "" for key in keys]
         lines.append([data, judge, f"{row['trajectories']:,.0f}", *values])
     head = ["completions", "judge", "number", "loss", "step", "trajectory", "AUC"]
-    return _markdown([*head, "calibration", "first error", "no error"], sorted(lines))
+    return _markdown([*head, "calibration", "first error", "no error", "pairs"], sorted(lines))
 
 
 # Name of a block -> file in results/, and what is made of it.

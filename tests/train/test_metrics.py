@@ -78,20 +78,20 @@ def random_trajectories(seed: int, *, prompts: int) -> list[tuple[list[int], lis
     rng = np.random.default_rng(seed)
     known: dict[tuple[int, ...], list[Step]] = {}
     out = []
+
+    def decision(kind: int) -> Step:
+        return kind, int(rng.integers(2)), int(rng.integers(-3, 4)) / 2  # so that ties are frequent
+
     for prompt in range(prompts):
         for _ in range(6):
-            path, steps = [prompt + 10], []
+            path, steps = [10 + prompt // 2, 20 + prompt], []  # two prompts begin alike
             for _ in range(rng.integers(1, 5)):
                 path.append(int(rng.integers(3, 5)))
                 if tuple(path) not in known:
                     kinds = np.flatnonzero(rng.random(4) < 0.5).tolist()
-                    known[tuple(path)] = [
-                        (kind, int(rng.integers(2)), float(rng.normal())) for kind in kinds
-                    ]
+                    known[tuple(path)] = [decision(kind) for kind in kinds]
                 steps.append(known[tuple(path)])
-            end = known.setdefault(
-                (*path, -1), [(int(Kind.TOTAL_FINISH), int(rng.integers(2)), float(rng.normal()))]
-            )
+            end = known.setdefault((*path, -1), [decision(int(Kind.TOTAL_FINISH))])
             steps[-1] = [*steps[-1], *end]
             out.append((path, steps))
     return out
@@ -105,11 +105,13 @@ def test_decision_metrics_equal_those_of_separate_trajectories(seed: int) -> Non
     for path, steps in trajectories:
         builder = builders.setdefault(path[0], TreeBuilder())
         nodes = builder.add_path(path)
-        for node, at, decisions in zip(nodes[1:], range(1, len(path)), steps, strict=True):
+        start = nodes[1]
+        for node, at, decisions in zip(nodes[2:], range(2, len(path)), steps, strict=True):
             for kind, label, logit in decisions:
-                builder.add_marker(node, 40 + kind, kind, label)
+                builder.add_marker(node, 40 + kind, kind, label, start)
                 wanted[(*path[: at + 1], 40 + kind)] = logit
-    batch = pack([builder.build() for builder in builders.values()], 64)
+            start = node if decisions else start
+    batch = pack([builder.build() for builder in builders.values()], 128)
     logits = np.zeros(batch.tokens.shape, np.float32)
     for row, index in zip(*np.nonzero(batch.kinds >= 0), strict=True):
         path, node = [int(batch.tokens[row, index])], index
@@ -129,7 +131,7 @@ def test_decision_metrics_equal_those_of_separate_trajectories(seed: int) -> Non
         assert found[f"accuracy_{kind.name}"] == pytest.approx(np.mean(of_kind))
     assert found["trajectory_accuracy"] == found["accuracy_TOTAL_FINISH"]
 
-    ends = [(path[0], steps[-1][-1]) for path, steps in trajectories]
+    ends = [(path[1], steps[-1][-1]) for path, steps in trajectories]
     won = [
         1.0 if good > bad else 0.5 if good == bad else 0.0
         for prompt, (_, label, good) in ends

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from quick_compiling import USUAL_PASSES
 from toy_search import GRAMMAR, ROOT, VOCAB
 
 from search.core.config import Execution, SearchConfig
@@ -52,7 +53,7 @@ def computations(text: str) -> dict[str, str]:
 
 def pool_copies(lowered: Any) -> Counter[int]:
     """How many copies of a whole pool the program makes, by the number of loops around them."""
-    bodies = computations(lowered.compile().as_text())
+    bodies = computations(lowered.compile(USUAL_PASSES).as_text())
     shape = rf"f32\[{LAYERS},{BATCH},{HEADS},{POOL},{DIM}\]\S* (?:copy|copy-start)\("
     copies: Counter[int] = Counter()
     depths: dict[str, int] = {}
@@ -109,7 +110,7 @@ def test_no_temporary_is_as_large_as_the_prompts_keys_and_values() -> None:
     deep = Models(DecoderPolicy(model), reward, (weights, weights), GRAMMAR)
     config = replace(CONFIG, execution=Execution(max_lanes=32))
     lowered = search.lower(deep, keys, prompts, config, (one, one))
-    compiled = lowered.compile()
+    compiled = lowered.compile(USUAL_PASSES)
     text, memory = compiled.as_text(), compiled.memory_analysis()
     assert text is not None
     assert memory is not None
