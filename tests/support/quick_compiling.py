@@ -19,7 +19,7 @@ _QUICK = {
 }
 
 # What puts back the passes over a program, in its `compile`.
-USUAL_PASSES = {"xla_disable_hlo_passes": ""}
+USUAL_PASSES: dict[str, str | bool] = {"xla_disable_hlo_passes": ""}
 
 
 @cache
