@@ -106,6 +106,7 @@ def _serve(args: argparse.Namespace) -> int:
         host=args.host,
         port=args.port,
         log_level="info",
+        timeout_keep_alive=60,  # longer than clients keep one, who find it closed otherwise
         timeout_graceful_shutdown=int(args.timeout) + 1,
     )
     return 0

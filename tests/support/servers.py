@@ -75,7 +75,10 @@ def serving(service: Service) -> Iterator[str]:
     """A server with a service; its address."""
     listening = socket.create_server(("127.0.0.1", 0))
     host, port = listening.getsockname()
-    config = uvicorn.Config(make_app(service), log_level="error", lifespan="on")
+    # Clients let go of a connection after 5 seconds; one that closes first would fail their next.
+    config = uvicorn.Config(
+        make_app(service), log_level="error", lifespan="on", timeout_keep_alive=60
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
