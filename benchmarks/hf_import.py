@@ -22,10 +22,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import numpy as np
 
-from toolprm_jax.model import DecoderConfig, init_params
+from toolprm_jax.model import DecoderConfig, abstract_params
 from toolprm_jax.model.files import CONFIG_FILE, INDEX_FILE, config_to_hf, stored_shapes
 
 SHAPE = DecoderConfig(  # Qwen2.5-3B, which Hammer2.1-3b has too
@@ -64,7 +63,7 @@ def watched(read):
 _PROGRAMS = {
     "ours": """
 import jax
-from toolprm_jax.model.hf import load_model
+from toolprm_jax.model.files.hf import load_model
 jax.block_until_ready(jax.numpy.zeros(1) + 1)
 def read():
     global kept
@@ -91,7 +90,7 @@ def write_checkpoint(folder: Path, config: DecoderConfig) -> int:
     """Writes files of that shape, never more than a block of them in memory; returns their size."""
     folder.mkdir()
     (folder / CONFIG_FILE).write_text(json.dumps(config_to_hf(config, "bfloat16", None)))
-    shapes = stored_shapes(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+    shapes = stored_shapes(abstract_params(config))
     total = 2 * sum(math.prod(shape) for shape in shapes.values())
     parts: list[dict[str, tuple[int, ...]]] = [{}]
     written = 0

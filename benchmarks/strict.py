@@ -51,7 +51,7 @@ from search.grammar import (
     make_strict,
 )
 from search.methods import method_config
-from toolprm_jax.model import Decoder, DecoderConfig, init_params
+from toolprm_jax.model import Decoder, DecoderConfig, abstract_params
 from toolprm_jax.model.files import load
 from toolprm_jax.records import Record, spell_calls
 from toolprm_jax.tokens import Codec
@@ -157,13 +157,12 @@ def step_seconds(
 
 def random_weights(config: DecoderConfig) -> Any:
     """Weights of a shape, drawn on the host: compiling the usual draws takes ten seconds."""
-    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     rng = np.random.default_rng(0)
 
     def of(leaf: jax.ShapeDtypeStruct) -> Array:
         return jnp.asarray(0.02 * rng.standard_normal(leaf.shape, np.float32), leaf.dtype)
 
-    return jax.tree.map(of, shapes)
+    return jax.tree.map(of, abstract_params(config))
 
 
 def mask_ms(grammar: Grammar, record: Record) -> dict[str, float]:
